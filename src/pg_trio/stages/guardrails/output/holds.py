@@ -189,7 +189,9 @@ def hold_words(words: Sequence[str], reach_chars: int) -> Hold:
         if _PLAIN_RUN.match(text, held):
             held = len(text)
         spaced = _SPACED.search(text, max(since, len(text) - _SPACED_CHARS))
-        if spaced is not None and text[spaced.start()].casefold() in firsts:
+        if spaced is not None:
+            # From its first letter on, also one that is not the word's: it may be another sign for that, and a mask
+            # covers the letters directly before the word.
             held = min(held, spaced.start())
         for start in range(max(since, len(text) - 2 * longest), held):
             if text[start].casefold()[0] in firsts and begins(_SPACE.sub(" ", text[start:].casefold())):
