@@ -343,3 +343,15 @@ def test_word_with_spaces_in_it_waits_behind_single_letters(before: str, word: s
 
     assert whole.text() == pieces.text()
     assert "[Keyword REDACTED] now" in pieces.text()
+
+
+@pytest.mark.parametrize("text", ["It is two w0rds, now", "two two  w0rds. two wards now"])
+def test_disguise_in_the_second_word_waits(text: str) -> None:
+    guards = compiled(keyword_blocklist=KeywordBlocklist(words=("two words",), mode="mask"))
+    whole, pieces = Client(guards), Client(guards)
+
+    whole.take(OPENED, ContentDelta(text), FINISHED)
+    pieces.take(OPENED, *[ContentDelta(char) for char in text], FINISHED)
+
+    assert whole.text() == pieces.text()
+    assert 1 == whole.text().count("[Keyword REDACTED]")
