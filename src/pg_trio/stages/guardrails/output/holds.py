@@ -185,25 +185,35 @@ def hold_words(words: Sequence[str], reach_chars: int) -> Hold:
         return place < len(folded) and folded[place].startswith(text)
 
     def hold(text: str, since: int) -> int:
-        held = hold_run(text, since)
+        run = held = hold_run(text, since)
         if _PLAIN_RUN.match(text, held):
-            held = len(text)
+            run = held = len(text)
         spaced = _SPACED.search(text, max(since, len(text) - _SPACED_CHARS))
-        if spaced is not None and text[spaced.start()].casefold() in firsts:
+        if spaced is not None:
+            # From its first letter on, also one that is not the word's: it may be another sign for that, and a mask
+            # covers the letters directly before the word.
             held = min(held, spaced.start())
         for start in range(max(since, len(text) - 2 * longest), held):
-            if text[start].casefold()[0] in firsts and begins(_SPACE.sub(" ", text[start:].casefold())):
+            if text[start].casefold()[0] in firsts and begins_with(text, start, run):
                 return start
-        return _hold_disguised(text, max(since, len(text) - reach_chars), held) if has_spaces else held
+        return _hold_disguised(text, max(since, len(text) - reach_chars), (held, run)) if has_spaces else held
 
-    def _hold_disguised(text: str, since: int, held: int) -> int:
-        """The same for words of several words, of which one is disguised."""
+    def begins_with(text: str, start: int, run: int) -> bool:
+        """Whether the text from here on begins a word, as it is or without its last run, which may become a disguise
+        ("two w0…")."""
+        folded = _SPACE.sub(" ", text[start:].casefold())
+        return begins(folded) or (start < run < len(text) and begins(_SPACE.sub(" ", text[start:run].casefold())))
+
+    def _hold_disguised(text: str, since: int, ends: tuple[int, int]) -> int:
+        """The same for words of several words, of which one is disguised. `ends`: what waits, and the last run."""
+        held, run = ends
         if not suspects_in(text[since:]):
             return held
         for found in _WORD_START.finditer(text, since, held):
-            normal = normalise(text[found.start() :], collapse=True)
-            if normal is not None and begins(normal.text):
-                return found.start()
+            for end in {run, len(text)}:
+                normal = normalise(text[found.start() : end], collapse=True)
+                if normal is not None and begins(normal.text):
+                    return found.start()
         return held
 
     return hold
