@@ -9,15 +9,21 @@ from pathlib import Path
 
 import pytest
 import trio
+from attrs import evolve
 
 from pg_trio.cluster.engine_away import EngineAway
-from pg_trio.cluster.postgres.leased_spend import IDLE_S, _Returning
+from pg_trio.cluster.node import Node
+from pg_trio.cluster.postgres.leased_spend import IDLE_S, LeasedSpend, _Returning
 from pg_trio.cluster.postgres.schema import MigrationStep, migrate_schema, read_steps
 from pg_trio.cluster.postgres.trio_connection import TrioConnection
+from pg_trio.config.settings import GatewaySettings, Settings
 from pg_trio.domain.client_grant import holder_key
 from pg_trio.errors import Overloaded, StoreError
-from pg_trio.ledger.protocols import MUST_WAIT
+from pg_trio.ledger.immediate import ImmediateBuckets, ImmediateLeases
+from pg_trio.ledger.protocols import MUST_WAIT, HolderBooks
 from pg_trio.stages.budget import month_of
+from pg_trio.stores.cluster_holders import ACCOUNTS, HolderBudgets
+from pg_trio.stores.holder_file import FILE_NAME, HolderFile, HolderParts
 from tests.cluster.waiting import wait_for
 from tests.support.engine_relay import engine_relay
 from tests.support.engines import PostgresServer
@@ -323,3 +329,34 @@ async def test_old_budgets_of_client_tokens_are_forgotten(
         assert "3" == postgres_server.query(f"SELECT count(*) FROM pgtrio.{table}", postgres_url)
     # A report of a forgotten month changes nothing.
     await ledger.spend.tell()
+
+
+async def test_holders_go_on_in_another_file(nursery: trio.Nursery, postgres_url: str, tmp_path: Path) -> None:
+    pool = await migrated_pool(nursery, postgres_url)
+    budgets = HolderBudgets(pool, Node("gw-1", "id of gw-1"), 3600.0)
+    leased: list[LeasedSpend] = []
+
+    def join(parts: HolderParts) -> HolderBooks:
+        leased.append(budgets.start(parts))
+        leases = ImmediateLeases(parts.leases)
+        return HolderBooks(ImmediateBuckets(parts.buckets), leased[0], leases, parts.has_room)
+
+    settings = evolve(Settings(), gateway=GatewaySettings(data_dir=tmp_path))
+    file = HolderFile(settings, None, join, ACCOUNTS)
+    for task in (file.watch, budgets.run):
+        nursery.start_soon(task)
+    spend = (await file.open()).spend
+    assert await spend.reserve(HOLDER, MONTH, 40, 100) is None
+    await spend.settle(HOLDER, MONTH, 40, 40)
+    await leased[0].tell()
+    before = leased[0].holder
+
+    (tmp_path / FILE_NAME).unlink()
+    await wait_for(lambda: leased[0].holder != before)
+
+    assert (40, 0) == await spend.reserve(HOLDER, MONTH, 61, 100)
+    assert await spend.reserve(HOLDER, MONTH, 60, 100) is None
+    await spend.settle(HOLDER, MONTH, 60, 60)
+    await budgets.aclose()
+    file.close()
+    pool.close()

@@ -83,7 +83,10 @@ class ClusterEngines:
         return tokens
 
     async def open_log(self, settings: GatewaySettings, lifetime: Lifetime) -> LogBook:
-        """See OpenLog: this node's own log, whose rows are sent to PostgreSQL."""
+        """See OpenLog: this node's own log, whose rows are sent to PostgreSQL.
+
+        Its sums are of this node. No ledger of a cluster begins with them: what was spent is in PostgreSQL.
+        """
         node = Node(self.cluster.node, read_node_id(settings.data_dir))
         spool = await LogSpool.open(settings.data_dir)
         forwarder = LogForwarder(await self._open_pool(lifetime), node, spool, settings.log_max_age_days)

@@ -129,15 +129,8 @@ class LeasedSpend:
     def reserve_nowait(self, key: bytes, month: int, amount: int, budget: int) -> Spend | MustWait | None:
         """See SpendBook."""
         account = self._account(key, month)
-        granted = self._granted(account)
-        stood = self.spend.reserve(key, month, amount, min(granted, budget))
-        if stood is not None:
-            return MUST_WAIT
-        account.unlooked += 1
-        if account.unlooked >= LOOK_EVERY and not account.is_low and budget > 0:
-            account.unlooked = 0
-            self._look_ahead(account, granted, budget)
-        return None
+        stood = self._reserve_here(account, amount, self._granted(account), budget)
+        return None if stood is None else MUST_WAIT
 
     async def reserve(self, key: bytes, month: int, amount: int, budget: int) -> Spend | None:
         """See SpendBook."""
@@ -146,7 +139,7 @@ class LeasedSpend:
         async with account.lock:
             for _ in range(LEASE_ROUNDS):
                 granted = self._granted(account)
-                stood = self.spend.reserve(key, month, amount, min(granted, budget))
+                stood = self._reserve_here(account, amount, granted, budget)
                 if stood is None:
                     return None
                 others = await self._lease_or_refuse(account, max(sum(stood) + amount - granted, 1), budget)
@@ -193,6 +186,16 @@ class LeasedSpend:
         account.last_budget, account.last_lent = asked.budget, lent
         self._grant(account, lent)
         return None
+
+    def _reserve_here(self, account: _Account, amount: int, granted: int, budget: int) -> Spend | None:
+        """Reserve from what was granted to this node; see SpendBook. Some times it looks ahead."""
+        stood = self.spend.reserve(account.key, account.month, amount, min(granted, budget))
+        if stood is None:
+            account.unlooked += 1
+            if account.unlooked >= LOOK_EVERY and not account.is_low and budget > 0:
+                account.unlooked = 0
+                self._look_ahead(account, granted, budget)
+        return stood
 
     def _look_ahead(self, account: _Account, granted: int, budget: int) -> None:
         account.last_budget = budget
