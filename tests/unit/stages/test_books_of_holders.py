@@ -70,8 +70,10 @@ class World:
         """What is left of the holder's, the token's two and the endpoint's limit."""
         number = (7).to_bytes(8, "big")
         of_holder = left(self.of_holders, GRANT.key, ((3, 60.0),))
-        of_token = [left(self.buckets, b"r" + number, ((9, 60.0),)), left(self.buckets, b"t" + number, ((999, 60.0),))]
-        return of_holder, *of_token, left(self.buckets, UUID(int=2).bytes, ((per_minute, 60.0),))
+        requests, tokens = (
+            left(self.buckets, kind + number, ((limit, 60.0),)) for kind, limit in ((b"r", 9), (b"t", 999))
+        )
+        return of_holder, requests, tokens, left(self.buckets, UUID(int=2).bytes, ((per_minute, 60.0),))
 
 
 def token() -> Token:
