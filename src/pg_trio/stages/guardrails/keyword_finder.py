@@ -56,6 +56,11 @@ class KeywordFinder:
         return {word.configured: _DISGUISED_TIMES * len(word.folded) + _AROUND_CHARS for word in self._words}
 
     @property
+    def compared_forms(self) -> Iterable[str]:
+        """The words as they are compared with a text, and with its normal form."""
+        return dict.fromkeys(form for word in self._words for form in (word.folded, word.normal))
+
+    @property
     def reach_chars(self) -> int | None:
         """The widest of all words."""
         return max((width for width in self.longest_match_chars.values() if width is not None), default=0)

@@ -33,12 +33,12 @@ from pg_trio.stages.guardrails.output.holds import (
     hold_from,
     hold_pii,
     hold_secrets,
-    hold_words,
 )
 from pg_trio.stages.guardrails.output.prompt_leak import prompt_finder
 from pg_trio.stages.guardrails.output.text_rules import TextRule
 from pg_trio.stages.guardrails.output.text_window import WindowRules
 from pg_trio.stages.guardrails.output.whole_answer import check_reply
+from pg_trio.stages.guardrails.output.word_holds import hold_words
 from pg_trio.stages.guardrails.secret_scanner import secret_finder
 
 
@@ -131,7 +131,7 @@ def _compile_keywords(rule: KeywordBlocklist | None, most: int) -> TextRule | No
     if rule is None or not rule.enabled or not any(rule.words):
         return None
     finder = keyword_finder(rule.words, rule.match)
-    hold = hold_words(rule.words, finder.reach_chars or 0)
+    hold = hold_words(finder.compared_forms, most)
     return TextRule("keyword_blocklist", rule.mode, finder, _refuse_word, hold, _needs_whole(finder, most))
 
 
