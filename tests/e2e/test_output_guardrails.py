@@ -199,6 +199,31 @@ async def test_guard_that_raises_lets_nothing_pass(gateway: Gateway, monkeypatch
     assert b"it is" not in whole.body + streamed.body
 
 
+async def test_guard_that_raises_after_the_head_fails_the_stream(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    find = text_window.find_places
+
+    def fail(rules: object, text: str, *rest: int) -> object:
+        if "example" in text:
+            raise RuntimeError("a bug")
+        return find(rules, text, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(text_window, "find_places", fail)
+    gateway.simulator.behave("masked", "pace=5ms", content=f"Hello there, it is {MAIL} and so on.")
+
+    response = await gateway.call("masked", STREAMED)
+
+    assert 200 == response.status
+    assert_cut_honestly(response, "Internal error.")
+    assert text_of(response).startswith("Hello there")
+    assert b"mustermann" not in response.body
+    await gateway.stop()
+    [row] = gateway.log_rows()
+    assert (500, "InternalError") == (row["status"], row["error_code"])
+    assert "mustermann" not in str(dict(row)) + caplog.text
+
+
 async def test_client_that_leaves_gets_nothing_that_waits(gateway: Gateway) -> None:
     """Its provider is let go, and its session and its log have what it was sent."""
     gateway.simulator.behave("masked", "pace=30ms", content=f"Write to me, please: {MAIL} " + "and so on " * 100)

@@ -43,9 +43,9 @@ def hold_words(words: Iterable[str], most_chars: int) -> Hold:
         tail = text[begin:]
         held = hold_once(tail)
         while held:
-            # What touches it; and words that began before it and may end in it.
+            # What touches it; words that began before it and may end in it; single letters of which it is the last.
             before = held if tail[held - 1].isspace() else hold_once(tail[:held])
-            before = min(before, _hold_crossing(tail, held, whole, longest))
+            before = min(before, _hold_crossing(tail, held, whole, longest), _hold_chain(tail[: held + 1]))
             if before == held:
                 break
             held = before
@@ -65,7 +65,13 @@ def _hold_chain(tail: str) -> int:
     if tail.isascii():
         found = _CHAIN.search(tail)
         return len(tail) if found is None else found.start()
-    places = [(index, part) for index, character in enumerate(tail) for part in folded_character(character)]
+    places = [
+        (index, part)
+        for index, character in enumerate(tail)
+        for part in folded_character(character)
+        # An accent on a letter.
+        if unicodedata.category(part) not in ("Mn", "Me")
+    ]
     found = _CHAIN.search("".join([part for _, part in places]))
     return len(tail) if found is None else places[found.start()][0]
 

@@ -12,6 +12,7 @@ Rules:
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TypeAlias
 
@@ -24,8 +25,10 @@ from pg_trio.domain.events import Event, Joined, NativeBlock, NativeNote
 from pg_trio.domain.json_value import JsonObject
 from pg_trio.domain.native_fields import native_texts
 from pg_trio.domain.project import Candidate
-from pg_trio.errors import AttemptFailed, WebhookBlocked
+from pg_trio.errors import AttemptFailed, GatewayError, InternalError, WebhookBlocked
 from pg_trio.stages.guardrails.pii_masks import Masks, parse_arguments
+
+logger = logging.getLogger("pg_trio.guardrails")
 
 # The reason of a refusal where a replacement is not possible.
 UNREPLACEABLE = "the answer would have to be replaced."
@@ -125,8 +128,18 @@ class EndCheckedSource:
             assert self._clock is not None  # the source is open
             # For good: nothing comes after the end.
             self._clock.rests = True
-            await self._check(texts_of_answer(reply, native))
+            await self._check_end(texts_of_answer(reply, native))
         return events
+
+    async def _check_end(self, texts: Sequence[str]) -> None:
+        try:
+            await self._check(texts)
+        except GatewayError:
+            raise
+        except Exception as error:
+            # As in FilteredSource: the client is told of a bug's failure.
+            logger.exception("the check of a stream's end failed")
+            raise InternalError from error
 
     def _take(self, event: Event) -> None:
         if isinstance(event, Joined):
