@@ -20,7 +20,7 @@ from pg_trio.domain.events import (
     ReasoningDelta,
     ToolCallDelta,
 )
-from pg_trio.domain.guardrails import ContentLength, GuardrailVerdict, OutputRules, PiiFilter, PromptLeak
+from pg_trio.domain.guardrails import ContentLength, CustomPattern, GuardrailVerdict, OutputRules, PiiFilter, PromptLeak
 from pg_trio.errors import GuardrailBlocked, InputTooLong, InputTooShort, UpstreamBroken
 from pg_trio.stages.guardrails.output import OutputGuards, compile_output
 from pg_trio.stages.guardrails.output.answer_filter import AnswerFilter
@@ -323,3 +323,12 @@ def test_text_after_each_call_comes_before_the_next_one() -> None:
     passed = client.take(ToolCallDelta(1, "b", "find", "{}"))
 
     assert ContentDelta("that") == passed[0]
+
+
+def test_what_was_sent_of_an_answer_that_begins_anew_is_checked() -> None:
+    rule = PiiFilter(types=(), custom_patterns=(CustomPattern("Note", r"<note>[^<]*</note>"),))
+    client = Client(compiled(pii_filter=rule, hold_back_chars=10))
+    client.take(OPENED, ContentDelta("<note>"), ContentDelta("secret " * 5), ContentDelta("</note> and more of it"))
+
+    with pytest.raises(GuardrailBlocked, match="Note detected in output"):
+        client.take(Joined("restart", 11, "groq", "llama", "cut"))

@@ -108,8 +108,12 @@ class TextWindow:
     def end(self) -> str:
         """All text that waits; the text is complete. Raises: GuardrailBlocked."""
         text = self._release(len(self._text), find_places(self._rules.acting, self._text)) if self.waits else ""
-        self._check_whole()
+        self._check("".join(self._whole))
         return text
+
+    def drop(self) -> None:
+        """Drop what waits: another text takes this one's place. Raises: GuardrailBlocked, if what was sent matches."""
+        self._check("".join(self._whole)[: self.sent_chars])
 
     @property
     def _goes_on_with_flushed(self) -> bool:
@@ -187,11 +191,10 @@ class TextWindow:
         self._sent -= keep_from
         self._offset += keep_from
 
-    def _check_whole(self) -> None:
+    def _check(self, whole: str) -> None:
         """Check what has passed as a whole. Raises: GuardrailBlocked for what should have been masked or refused."""
         rules = self._rules
         own = len(self._whole[0])
-        whole = "".join(self._whole)
         # What came in one piece was read as a whole, unless it was forced to pass.
         came_whole = len(self._whole) <= 2 and not self.is_forced
         for place in () if came_whole else find_places(rules.acting, whole):
