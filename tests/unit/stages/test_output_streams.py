@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from pg_trio.domain.detected_types import PII_LABELS
 from pg_trio.domain.guardrails import (
     CustomPattern,
-    GuardAction,
     GuardrailVerdict,
     KeywordBlocklist,
     OutputRules,
@@ -139,7 +138,9 @@ def test_key_inside_a_secret_url_is_masked_alike(text: str, masked: str) -> None
 
     assert masked == mask_whole(guards, text)
     for at in range(1, len(text)):
-        assert {masked} == {mask_streamed(guards, pieces) for pieces in ([text[:at], text[at:]], [text[:at], *text[at:]])}
+        assert {masked} == {
+            mask_streamed(guards, pieces) for pieces in ([text[:at], text[at:]], [text[:at], *text[at:]])
+        }
     assert masked == mask_streamed(guards, list(text))
 
 
@@ -210,7 +211,7 @@ DISGUISES = [
     lambda word: "_".join(word.replace(" ", "")),
     lambda word: word.translate(LEETSPEAK),
     lambda word: word[:-1].translate(LEETSPEAK) + word[-1],
-    lambda word: "\u200b".join(word),
+    "\u200b".join,
     lambda word: word[0] + "\u00ad\ufeff" + word[1:],
     lambda word: "".join(CYRILLIC.get(letter, letter) for letter in word[:-1]) + word[-1],
     lambda word: word.translate(FULL_WIDTH),
@@ -232,7 +233,7 @@ DISGUISED_TEXTS = st.lists(st.tuples(DISGUISED | st.sampled_from(BESIDE), GAPS),
 )
 
 
-def keyword_guards(mode: GuardAction, match: Literal["substring", "word"]) -> OutputGuards:
+def keyword_guards(mode: Literal["mask", "block", "flag"], match: Literal["substring", "word"]) -> OutputGuards:
     guards = compile_output(
         OutputRules(keyword_blocklist=KeywordBlocklist(mode=mode, words=KEYWORDS, match=match)), None
     )
@@ -241,9 +242,7 @@ def keyword_guards(mode: GuardAction, match: Literal["substring", "word"]) -> Ou
 
 
 BLOCKLISTS = {
-    (mode, match): keyword_guards(mode, match)  # type: ignore[arg-type]
-    for mode in ("mask", "block", "flag")
-    for match in ("substring", "word")
+    (mode, match): keyword_guards(mode, match) for mode in ("mask", "block", "flag") for match in ("substring", "word")
 }
 
 

@@ -95,9 +95,12 @@ class KeywordFinder:
 
     def _find_once(self, text: str) -> list[Match]:
         folded = text.casefold()
-        found = self._find_in(NormalText(folded, False, text, (CASE,)), [word.folded for word in self._words])
+        found: list[Match] = []
+        # One scan for all words, because nearly no text has one.
+        if self._may_have_any(folded):
+            found += self._find_in(NormalText(folded, False, text, (CASE,)), [word.folded for word in self._words])
         normal = self._normalise(text)
-        if normal is not None:
+        if normal is not None and self._may_have_any(normal.text):
             found += self._find_in(normal, [word.normal for word in self._words])
         return _without_overlaps(found)
 

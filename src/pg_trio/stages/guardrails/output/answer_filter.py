@@ -177,7 +177,9 @@ class AnswerFilter:
         passed.append(event)
 
     def _drop(self) -> None:
-        for window in (self._reasoning, self._content, *self._calls.values()):
+        self._reasoning.drop()
+        self._content.drop()
+        for window in self._calls.values():
             window.drop()
 
     def _end(self, passed: list[Event]) -> None:

@@ -14,9 +14,11 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
+
+from attrs import frozen
 
 from pg_trio.stages.guardrails.disguises import LEET_LETTERS, folded_character
 from pg_trio.stages.guardrails.look_alikes import confusable_letters
@@ -30,34 +32,83 @@ _CHAIN = re.compile(r"(?<![^\W_])[^\W\d_](?:[ ._*|/~+\-][^\W\d_])*[ ._*|/~+\-]?\
 _ALIKE = str.maketrans("huvyr", "nnnnn")
 
 
+# How often what touches a place that waits is looked at. Then all of the text waits, so that text made for it costs no
+# more.
+_MOST_ROUNDS = 8
+
+
 def hold_words(words: Iterable[str], most_chars: int) -> Hold:
     """Where one of these words may begin. `most_chars`: how far back it is read; longer text does not wait anyway."""
     forms = [word for word in words if word]
     skeletons = sorted({_skeleton_of(form) for form in forms})
-    whole = frozenset(skeletons)
-    longest = max(map(len, skeletons), default=0)
-    begins_with_sign = any(not skeleton_of_character(form[0]) for form in forms)
+    return _WordHold(
+        skeletons=skeletons,
+        whole=frozenset(skeletons),
+        lengths=sorted({len(skeleton) for skeleton in skeletons}),
+        begins_with_sign=any(not skeleton_of_character(form[0]) for form in forms),
+        most_chars=most_chars,
+    ).hold
 
-    def hold(text: str, since: int) -> int:
-        begin = max(since, len(text) - most_chars - 1)
+
+@frozen(slots=True, eq=False)
+class _WordHold:
+    """The skeletons of the words: in order, as a set, and their lengths in order."""
+
+    skeletons: Sequence[str]
+    whole: frozenset[str]
+    lengths: Sequence[int]
+    begins_with_sign: bool
+    most_chars: int
+
+    def hold(self, text: str, since: int) -> int:
+        begin = max(since, len(text) - self.most_chars - 1)
         tail = text[begin:]
-        held = hold_once(tail)
-        while held:
-            # What touches it; words that began before it and may end in it; single letters of which it is the last.
-            before = held if tail[held - 1].isspace() else hold_once(tail[:held])
-            before = min(before, _hold_crossing(tail, held, whole, longest), _hold_chain(tail[: held + 1]))
+        held = self._hold_once(tail)
+        for _ in range(_MOST_ROUNDS):
+            before = self._hold_before(tail, held) if held else held
             if before == held:
-                break
+                return begin + held
             held = before
-        return begin + held
+        return begin
 
-    def hold_once(tail: str) -> int:
-        held = min(hold_run(tail, 0), _hold_chain(tail), _hold_skeleton(tail, skeletons, longest))
-        while begins_with_sign and held and not skeleton_of_character(tail[held - 1]):
+    def _hold_once(self, tail: str) -> int:
+        held = min(hold_run(tail, 0), _hold_chain(tail), self._hold_skeleton(tail))
+        while self.begins_with_sign and held and not skeleton_of_character(tail[held - 1]):
             held -= 1
         return held
 
-    return hold
+    def _hold_before(self, tail: str, held: int) -> int:
+        """With what touches that place, words that began before it and may end behind it, and single letters of which
+        it has the last."""
+        before = held if tail[held - 1].isspace() else self._hold_once(tail[:held])
+        return min(before, self._hold_crossing(tail, held), _hold_chain(tail[: held + 1]))
+
+    def _hold_skeleton(self, tail: str) -> int:
+        """From the first place on whose skeleton a word begins with."""
+        held, skeleton, skeletons = len(tail), "", self.skeletons
+        for index in range(len(tail) - 1, -1, -1):
+            for letter in reversed(skeleton_of_character(tail[index])):
+                skeleton = letter + skeleton
+                place = bisect_left(skeletons, skeleton)
+                if place < len(skeletons) and skeletons[place].startswith(skeleton):
+                    held = index
+            if len(skeleton) >= self.lengths[-1]:
+                break
+        return held
+
+    def _hold_crossing(self, tail: str, held: int) -> int:
+        """From the start of a word that ends behind `held`."""
+        longest = self.lengths[-1]
+        behind = _skeleton_of(tail[held : held + longest])
+        start, before = held, ""
+        for index in range(held - 1, -1, -1):
+            before = skeleton_of_character(tail[index]) + before
+            if len(before) >= longest:
+                break
+            ends_behind = self.lengths[bisect_right(self.lengths, len(before)) :]
+            if any((before + behind)[:length] in self.whole for length in ends_behind):
+                start = index
+        return start
 
 
 def _hold_chain(tail: str) -> int:
@@ -74,34 +125,6 @@ def _hold_chain(tail: str) -> int:
     ]
     found = _CHAIN.search("".join([part for _, part in places]))
     return len(tail) if found is None else places[found.start()][0]
-
-
-def _hold_skeleton(tail: str, skeletons: Sequence[str], longest: int) -> int:
-    """From the first place on whose skeleton a word begins with."""
-    held, skeleton = len(tail), ""
-    for index in range(len(tail) - 1, -1, -1):
-        for letter in reversed(skeleton_of_character(tail[index])):
-            skeleton = letter + skeleton
-            place = bisect_left(skeletons, skeleton)
-            if place < len(skeletons) and skeletons[place].startswith(skeleton):
-                held = index
-        if len(skeleton) >= longest:
-            break
-    return held
-
-
-def _hold_crossing(tail: str, held: int, words: frozenset[str], longest: int) -> int:
-    """From the start of a word that ends behind `held`."""
-    behind = _skeleton_of(tail[held : held + longest])
-    start, before = held, ""
-    for index in range(held - 1, -1, -1):
-        before = skeleton_of_character(tail[index]) + before
-        if len(before) >= longest:
-            break
-        skeleton = before + behind
-        if any(skeleton[:length] in words for length in range(len(before) + 1, longest + 1)):
-            start = index
-    return start
 
 
 def _skeleton_of(text: str) -> str:
