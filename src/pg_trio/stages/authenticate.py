@@ -29,7 +29,8 @@ from pg_trio.errors import (
 # 256 characters are five times a token of ours; longer ones are not worth a hash.
 _SHAPE = r"pg_(?:live|test|tmp)_[A-Za-z0-9_-]{1,248}"
 # A client token states what it may do. 4,096 characters: see stores/client_token_text.py.
-_CLIENT_SHAPE = r"pg_tmp_[A-Za-z0-9._-]{1,4089}"
+_CLIENT_PREFIX = "pg_tmp_"
+_CLIENT_SHAPE = rf"{_CLIENT_PREFIX}[A-Za-z0-9._-]{{1,4089}}"
 _TOKEN_SHAPE = re.compile(rf"{_SHAPE}|{_CLIENT_SHAPE}")
 # A whole header, as nearly all are. Any other is judged step by step.
 _BEARER = re.compile(rf"(?i:bearer) +({_SHAPE}|{_CLIENT_SHAPE}) *", re.ASCII)
@@ -121,7 +122,8 @@ def _digest(plaintext: str) -> bytes:
 
 
 def read_bearer(authorization: Sequence[str]) -> str:
-    """The token in the values of `Authorization`. Raises MissingToken or MalformedToken.
+    """The token in the values of `Authorization`. Raises MissingToken or MalformedToken, and UnknownToken for a client
+    token that was altered so that it has characters which none has.
 
     Two such headers are refused: one proxy would take the first, another the last.
     """
@@ -134,5 +136,5 @@ def read_bearer(authorization: Sequence[str]) -> str:
     if scheme.lower() != "bearer" or not plaintext:
         raise MissingToken
     if not _TOKEN_SHAPE.fullmatch(plaintext):
-        raise MalformedToken
+        raise UnknownToken if plaintext.startswith(_CLIENT_PREFIX) else MalformedToken
     return plaintext

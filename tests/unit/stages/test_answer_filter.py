@@ -20,7 +20,15 @@ from pg_trio.domain.events import (
     ReasoningDelta,
     ToolCallDelta,
 )
-from pg_trio.domain.guardrails import ContentLength, CustomPattern, GuardrailVerdict, OutputRules, PiiFilter, PromptLeak
+from pg_trio.domain.guardrails import (
+    ContentLength,
+    CustomPattern,
+    GuardrailVerdict,
+    KeywordBlocklist,
+    OutputRules,
+    PiiFilter,
+    PromptLeak,
+)
 from pg_trio.errors import GuardrailBlocked, InputTooLong, InputTooShort, UpstreamBroken
 from pg_trio.stages.guardrails.output import OutputGuards, compile_output
 from pg_trio.stages.guardrails.output.answer_filter import AnswerFilter
@@ -332,3 +340,28 @@ def test_what_was_sent_of_an_answer_that_begins_anew_is_checked() -> None:
 
     with pytest.raises(GuardrailBlocked, match="Note detected in output"):
         client.take(Joined("restart", 11, "groq", "llama", "cut"))
+
+
+@pytest.mark.parametrize("before", ["", "a ", "é ", "1.2.3.4 ", "so. "])
+@pytest.mark.parametrize("word", ["f o r b i d d e n", "f.o.r.b.i.d.d.e.n", "o r d e r"])
+def test_word_with_spaces_in_it_waits_behind_single_letters(before: str, word: str) -> None:
+    guards = compiled(keyword_blocklist=KeywordBlocklist(words=("forbidden", "order"), mode="mask"))
+    whole, pieces = Client(guards), Client(guards)
+
+    whole.take(OPENED, ContentDelta(f"It is {before}{word} now"), FINISHED)
+    pieces.take(OPENED, *[ContentDelta(char) for char in f"It is {before}{word} now"], FINISHED)
+
+    assert whole.text() == pieces.text()
+    assert "[Keyword REDACTED] now" in pieces.text()
+
+
+@pytest.mark.parametrize("text", ["It is two w0rds, now", "two two  w0rds. two wards now"])
+def test_disguise_in_the_second_word_waits(text: str) -> None:
+    guards = compiled(keyword_blocklist=KeywordBlocklist(words=("two words",), mode="mask"))
+    whole, pieces = Client(guards), Client(guards)
+
+    whole.take(OPENED, ContentDelta(text), FINISHED)
+    pieces.take(OPENED, *[ContentDelta(char) for char in text], FINISHED)
+
+    assert whole.text() == pieces.text()
+    assert 1 == whole.text().count("[Keyword REDACTED]")

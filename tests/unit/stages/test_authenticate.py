@@ -138,6 +138,12 @@ def test_wrong_shape_is_malformed(token: str) -> None:
         read_bearer([f"Bearer {token}"])
 
 
+@pytest.mark.parametrize("token", ["pg_tmp_a b", "pg_tmp_é", "pg_tmp_" + "a" * 5_000, "pg_tmp_a+/=", "pg_tmp_"])
+def test_altered_client_token_is_unknown(token: str) -> None:
+    with pytest.raises(UnknownToken):
+        read_bearer([f"Bearer {token}"])
+
+
 @pytest.mark.parametrize("token", ["pg_live_a", "pg_test_a-_9", "pg_tmp_a"])
 def test_every_kind_of_token_is_well_formed(token: str) -> None:
     assert token == read_bearer([f"Bearer {token}"])

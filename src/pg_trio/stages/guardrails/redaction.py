@@ -4,13 +4,15 @@ Rules:
 1. The provider, the log and the session see the placeholders. What they stand for is in the memory of one request.
 2. The same text has the same placeholder. Its name is the type, or the custom pattern's label, in upper case.
 3. Numbers begin after the highest of the same name that is in the request already, in the endpoint's own prompt, or in
-   the session's history. So what looks like a placeholder, but is none of this request, is never replaced.
+   the session's history. So what looks like a placeholder, but is none of this request, is never replaced. Where
+   somebody wrote the highest number there is, a name goes on with a suffix: `[[EMAIL_X_001]]`.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from attrs import frozen
@@ -26,6 +28,8 @@ from pg_trio.stages.guardrails.request_guard import RequestGuard, Verdicts, piec
 
 # Nine digits: a longer number is no placeholder.
 PLACEHOLDER = re.compile(r"\[\[([A-Z][A-Z0-9_]{0,99})_([0-9]{3,9})\]\]")
+_HIGHEST = 10**9 - 1
+_NAME_CHARS = 90
 _NOT_NAME = re.compile(r"[^A-Z0-9]+")
 
 
@@ -49,19 +53,23 @@ class Redaction:
 
     def _placeholder(self, rule: str, text: str) -> str:
         name = _NOT_NAME.sub("_", rule.upper()).strip("_") or "TEXT"
-        name = name if name[0].isalpha() else f"N{name}"
+        # So short that the name, with what may be added to it, is one of a placeholder.
+        name = (name if name[0].isalpha() else f"N{name}")[:_NAME_CHARS].rstrip("_")
         known = self._placeholders.get((name, text))
         if known is not None:
             return known
-        number = self._numbers[name] = self._numbers.get(name, 0) + 1
-        placeholder = self._placeholders[name, text] = f"[[{name}_{number:03d}]]"
+        free = name
+        while self._numbers.get(free, 0) >= _HIGHEST:
+            free = f"{free}_X"
+        number = self._numbers[free] = self._numbers.get(free, 0) + 1
+        placeholder = self._placeholders[name, text] = f"[[{free}_{number:03d}]]"
         self.texts[placeholder] = text
         return placeholder
 
     def renumber(self, request: ChatRequest, others: Iterable[str]) -> tuple[ChatRequest, Redaction]:
         """The request, and its redaction, with numbers that go on after those in these other texts."""
         taken = highest_numbers(others)
-        if not any(taken.get(name, 0) for name, _ in self._placeholders):
+        if not taken.keys() & {*self._counts(), *(name for name, _ in self._placeholders)}:
             return request, self
         moved = Redaction(merge_highest(taken, self._reserved()))
         renamed = {old: moved._placeholder(name, text) for (name, text), old in self._placeholders.items()}
@@ -74,10 +82,12 @@ class Redaction:
 
     def _reserved(self) -> dict[str, int]:
         """The numbers below this request's own."""
-        counts: dict[str, int] = {}
-        for name, _ in self._placeholders:
-            counts[name] = counts.get(name, 0) + 1
-        return {name: self._numbers[name] - count for name, count in counts.items()}
+        counts = self._counts()
+        return {name: number - counts.get(name, 0) for name, number in self._numbers.items()}
+
+    def _counts(self) -> dict[str, int]:
+        """How many placeholders of this request have each name."""
+        return Counter(placeholder[2:].rpartition("_")[0] for placeholder in self.texts)
 
     def restore(self, text: str) -> str:
         """The text with the original texts in the place of their placeholders."""

@@ -190,7 +190,6 @@ class Checker:
     error: Exception | None = None
     after_s: float = 0.0
     asked: list[Sequence[str]] = field(factory=list)
-    unchecked: int = 0
 
     async def check(self, texts: Sequence[str]) -> None:
         self.asked.append(texts)
@@ -198,12 +197,9 @@ class Checker:
         if self.error is not None:
             raise self.error
 
-    def note_unchecked(self) -> None:
-        self.unchecked += 1
-
 
 def ending(checker: Checker, *script: list[Event], reasons: Sequence[Event] = ()) -> EndCheckedSource:
-    return EndCheckedSource(Scripted(list(script), reasons=reasons), checker.check, checker.note_unchecked)
+    return EndCheckedSource(Scripted(list(script), reasons=reasons), checker.check)
 
 
 async def read(source: EndCheckedSource, times: int) -> list[Event]:
@@ -299,5 +295,23 @@ async def test_cancelled_check_gives_no_end(autojump_clock: MockClock) -> None:
         await read(source, 1)
 
     assert scope.cancelled_caught
-    # A client that stops it then: nothing of the last events goes out, and the answer is flagged.
-    assert ([END], 1) == (await source.end_now(), checker.unchecked)
+    # A client that stops it then: nothing of the last events goes out, and the answer is checked once more.
+    assert [END] == await source.end_now()
+    assert [["one"], ["one"]] == checker.asked
+
+
+async def test_stopped_answer_is_checked_as_far_as_it_came() -> None:
+    checker = Checker()
+    source = ending(checker, [OPENED, ContentDelta("one")], [ContentDelta("two"), END])
+    await read(source, 1)
+
+    assert [END] == await source.end_now()
+    assert [["one"]] == checker.asked
+
+
+async def test_stopped_answer_that_is_refused_has_no_end() -> None:
+    source = ending(Checker(BLOCKED), [OPENED, ContentDelta("one")], [ContentDelta("two"), END])
+    await read(source, 1)
+
+    with pytest.raises(WebhookBlocked):
+        await source.end_now()

@@ -7,7 +7,7 @@ Rules:
    answer that has Anthropic's own blocks is refused instead.
 3. Of a stream it sees the whole answer before the end is sent. What it refuses then is a failed stream; a replacement
    comes too late and is refused. A stream whose end comes with its first token is refused before its head. One that the
-   client stops is not checked any more, and is flagged as unchecked.
+   client stops is checked as far as it came, after its provider was let go.
 """
 
 from __future__ import annotations
@@ -88,12 +88,13 @@ def _too_late() -> WebhookBlocked:
 class EndCheckedSource:
     """A streamed answer whose end comes when the check has passed. See EventSource."""
 
-    __slots__ = ("_assembler", "_check", "_clock", "_listener", "_native", "_note_unchecked", "_source")
+    __slots__ = ("_assembler", "_check", "_checked", "_clock", "_listener", "_native", "_source")
 
-    def __init__(self, source: EventSource, check: CheckTexts, note_unchecked: Callable[[], None]) -> None:
+    def __init__(self, source: EventSource, check: CheckTexts) -> None:
         self._source = source
         self._check = check
-        self._note_unchecked = note_unchecked
+        # The texts that are checked now, or whose check a stop has cut.
+        self._checked: Sequence[str] | None = None
         # Only while the source is opened.
         self._listener: SourceListener | None = None
         self._clock: LifeClock | None = None
@@ -123,15 +124,15 @@ class EndCheckedSource:
         for event in events:
             self._take(event)
         if self._assembler.finish_reason is not None:
-            reply, native = self._assembler.reply_so_far(), self._native
-            self._begin()
+            self._checked = self._take_texts()
             assert self._clock is not None  # the source is open
             # For good: nothing comes after the end.
             self._clock.rests = True
-            await self._check_end(texts_of_answer(reply, native))
+            await self._check_texts(self._checked)
+            self._checked = None
         return events
 
-    async def _check_end(self, texts: Sequence[str]) -> None:
+    async def _check_texts(self, texts: Sequence[str]) -> None:
         try:
             await self._check(texts)
         except GatewayError:
@@ -140,6 +141,11 @@ class EndCheckedSource:
             # As in FilteredSource: the client is told of a bug's failure.
             logger.exception("the check of a stream's end failed")
             raise InternalError from error
+
+    def _take_texts(self) -> list[str]:
+        texts = texts_of_answer(self._assembler.reply_so_far(), self._native)
+        self._begin()
+        return texts
 
     def _take(self, event: Event) -> None:
         if isinstance(event, Joined):
@@ -162,9 +168,12 @@ class EndCheckedSource:
         self._source.give_up(failure)
 
     async def end_now(self) -> Sequence[Event]:
-        """See EventSource. There is no time for a verdict; events whose check was under way are dropped."""
-        self._note_unchecked()
-        return await self._source.end_now()
+        """See EventSource. Raises what refuses the answer so far. Events whose check was under way are dropped."""
+        events = await self._source.end_now()
+        for event in events:
+            self._take(event)
+        await self._check_texts(self._take_texts() if self._checked is None else self._checked)
+        return events
 
     # ── the listener of the source that it wraps ─────────────────────────────────────────────────────────────────────
 

@@ -39,8 +39,6 @@ from pg_trio.stages.guardrails.remote_guard import RemoteCheck, RemoteGuard
 
 # Gets each verdict of a request that is let pass.
 Tell: TypeAlias = Callable[[GuardrailVerdict], None]
-# The rule of a verdict about an answer that the client stopped before its check.
-UNCHECKED = "unchecked"
 # The reason of a refusal where a replacement is not possible.
 FIXED = "a name, a key or a tool call's arguments would have to be replaced."
 
@@ -122,11 +120,7 @@ class RemoteGuards:
                 for each in verdict.verdicts:
                     tell(each)
 
-        def note_unchecked() -> None:
-            for guard in self.after:
-                tell(GuardrailVerdict(guard.guardrail, UNCHECKED, "output", "flag"))
-
-        return EndCheckedSource(source, check, note_unchecked) if self.after else source
+        return EndCheckedSource(source, check) if self.after else source
 
 
 def compile_remote(rules: GuardrailRules, caller: RemoteCaller) -> RemoteGuards | None:
