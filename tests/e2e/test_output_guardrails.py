@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import trio
 
 from pg_trio.simulator.behaviour import CalledTool
 from pg_trio.stages.guardrails.output import text_window
+from pg_trio.stages.guardrails.output.text_rules import RulePlace, TextRule, find_places
 from tests.e2e.test_streaming import assert_cut_honestly, chunks_of, text_of
 from tests.support.gateway import Gateway, endpoint, project, start_gateway
 
@@ -197,6 +199,29 @@ async def test_guard_that_raises_lets_nothing_pass(gateway: Gateway, monkeypatch
     assert (500, {"ok": False, "error": "Internal error."}) == (whole.status, whole.json())
     assert 500 == streamed.status
     assert b"it is" not in whole.body + streamed.body
+
+
+async def test_guard_that_raises_after_the_head_fails_the_stream(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(rules: Sequence[TextRule], text: str, since: int = 0) -> list[RulePlace]:
+        if "example" in text:
+            raise RuntimeError("a bug")
+        return find_places(rules, text, since)
+
+    monkeypatch.setattr(text_window, "find_places", fail)
+    gateway.simulator.behave("masked", "pace=5ms", content=f"Hello there, it is {MAIL} and so on.")
+
+    response = await gateway.call("masked", STREAMED)
+
+    assert 200 == response.status
+    assert_cut_honestly(response, "Internal error.")
+    assert text_of(response).startswith("Hello there")
+    assert b"mustermann" not in response.body
+    await gateway.stop()
+    [row] = gateway.log_rows()
+    assert (500, "InternalError") == (row["status"], row["error_code"])
+    assert "mustermann" not in str(dict(row)) + caplog.text
 
 
 async def test_client_that_leaves_gets_nothing_that_waits(gateway: Gateway) -> None:

@@ -11,6 +11,7 @@ import trio
 
 from tests.support.gateway import PROJECT, Gateway, endpoint, project, start_gateway
 from tests.support.guard_service import GuardService, allow, block, moderate, replace, serve_guard_service
+from tests.support.resuming import Streams, text_of
 from tests.support.wire import bearer, get, post, send_raw
 
 SECRET = "a-secret-of-forty-letters-for-signatures"
@@ -53,6 +54,8 @@ async def gateway(nursery: trio.Nursery, tmp_path: Path, service: GuardService) 
     endpoints = [endpoint(slug, guardrails=each, streaming_enabled=True) for slug, each in rules.items()]
     patient = {"webhook": {**hook, "phase": ["output"], "timeout_ms": 700}}
     endpoints.append(endpoint("impatient", guardrails=patient, streaming_enabled=True, idle_timeout_ms=200))
+    kept = {"webhook": {**hook, "phase": ["output"]}}
+    endpoints.append(endpoint("kept", guardrails=kept, streaming_enabled=True, resumable_streams=True))
     lines = [credential, project(), *endpoints]
     return await start_gateway(nursery, tmp_path, "\n".join(lines))
 
@@ -339,6 +342,30 @@ async def test_check_is_no_silence_of_the_provider(gateway: Gateway, service: Gu
     # The check's own time limit came later than `idle_timeout_ms`.
     assert "Guardrail unavailable." in response.body.decode()
     assert 1 == len(gateway.simulator.requests)
+
+
+@pytest.mark.parametrize("is_refused", [False, True])
+async def test_stopped_stream_is_checked_as_far_as_it_came(
+    gateway: Gateway, service: GuardService, is_refused: bool
+) -> None:
+    gateway.simulator.behave("kept", "tokens=2000&pace=20ms")
+    if is_refused:
+        service.decide = block("not for you")
+    streams = Streams(gateway.token, f"/api/{PROJECT}")
+
+    async with await streams.ask(gateway.port, "kept", {"message": "Hi", "stream": True}) as client:
+        await client.read_events(3)
+        stopped = await streams.stop(gateway.port, client.headers["x-request-id"], "kept")
+        body = await client.read_rest()
+    await gateway.stop()
+
+    # A refused answer has ended in its own way.
+    assert {"ok": True, "stopped": not is_refused} == stopped.json()
+    assert gateway.simulator.requests[0].closed_early
+    [checked] = service.asked[0].body["texts"]
+    assert checked.startswith(text_of(body))
+    assert is_refused == (b"Response blocked: not for you" in body)
+    assert is_refused != (b'"finish_reason":"stop"' in body)
 
 
 async def test_stream_passes_with_its_verdict(gateway: Gateway, service: GuardService) -> None:

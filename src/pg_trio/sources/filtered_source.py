@@ -8,13 +8,16 @@ yet, and the failure is an ordinary answer.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Protocol
 
 from pg_trio.domain.event_source import EventSource, LifeClock, SourceListener, SpokenEvents
 from pg_trio.domain.events import Event
 from pg_trio.domain.project import Candidate
-from pg_trio.errors import AttemptFailed
+from pg_trio.errors import AttemptFailed, GatewayError, InternalError
+
+logger = logging.getLogger("pg_trio.sources")
 
 
 class EventFilter(Protocol):
@@ -59,7 +62,7 @@ class FilteredSource:
             events, self._first = self._first, ()
             return events
         events = await self._source.receive_events()
-        return self._filter.take(events) if events else events
+        return self._take(events) if events else events
 
     def give_up(self, failure: AttemptFailed) -> None:
         """See EventSource."""
@@ -68,7 +71,17 @@ class FilteredSource:
     async def end_now(self) -> Sequence[Event]:
         """See EventSource."""
         first, self._first = self._first, ()
-        return [*first, *self._filter.take(await self._source.end_now())]
+        return [*first, *self._take(await self._source.end_now())]
+
+    def _take(self, events: Sequence[Event]) -> Sequence[Event]:
+        try:
+            return self._filter.take(events)
+        except GatewayError:
+            raise
+        except Exception as error:
+            # The relay ends a stream by an error event for expected errors only; for others it would be cut.
+            logger.exception("a filter of streams failed")
+            raise InternalError from error
 
     # ── the listener of the source that it wraps ─────────────────────────────────────────────────────────────────────
 
@@ -86,4 +99,4 @@ class FilteredSource:
     async def hear(self, spoken: SpokenEvents) -> None:
         """See SourceListener."""
         assert self._listener is not None
-        await self._listener.hear(lambda: self._filter.take(spoken()))
+        await self._listener.hear(lambda: self._take(spoken()))

@@ -13,7 +13,7 @@ from trio.testing import MockClock
 
 from pg_trio.domain.chat import Reply, Usage
 from pg_trio.domain.events import Broken, ContentDelta, Event, Finished, Joined, Opened, ReasoningDelta
-from pg_trio.errors import GatewayError, KeywordBlocked
+from pg_trio.errors import GatewayError, InternalError, KeywordBlocked
 from pg_trio.sources import AnswerRecord, EventFilter, FilteredSource
 from pg_trio.stages.provider_call.stream import Listener
 from tests.unit.stages.test_relay import (
@@ -73,6 +73,17 @@ class ToyBlocker:
         return events
 
 
+@define
+class BrokenGuard:
+    """Has a bug, which the word shows."""
+
+    word: str
+
+    def take(self, events: Sequence[Event]) -> Sequence[Event]:
+        assert not any(isinstance(event, ContentDelta) and self.word in event.text for event in events)
+        return events
+
+
 def guarded(guard: EventFilter, running: Running) -> Running:
     """The same relay behind a guard."""
     running.relay.source = FilteredSource(running.relay.source, guard)
@@ -106,6 +117,18 @@ async def test_provider_whose_tokens_are_held_back_is_not_silent(autojump_clock:
     # Comments fill the silence, which is the guard's.
     assert (None, ["secre", "finish stop 2"]) == (running.failure, said_to(client)[-2:])
     assert [10, 20] == [at for at, what in client.taken if what == ": keep-alive"]
+
+
+async def test_guard_with_a_bug_ends_the_stream_as_a_failed_one(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    client, source = FakeClient(), FakeSource([[OPENED, text("a")], [text("bomb")], [text("never")]])
+    running = guarded(BrokenGuard("bomb"), relay(source, client))
+
+    await running.run()
+
+    assert ["a", f"fail {InternalError.text}"] == said_to(client)
+    assert "AssertionError" in caplog.text
 
 
 async def test_blocked_answer_ends_with_the_guards_error(autojump_clock: MockClock) -> None:

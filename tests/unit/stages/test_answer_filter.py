@@ -22,6 +22,7 @@ from pg_trio.domain.events import (
 )
 from pg_trio.domain.guardrails import (
     ContentLength,
+    CustomPattern,
     GuardrailVerdict,
     KeywordBlocklist,
     OutputRules,
@@ -330,6 +331,15 @@ def test_text_after_each_call_comes_before_the_next_one() -> None:
     passed = client.take(ToolCallDelta(1, "b", "find", "{}"))
 
     assert ContentDelta("that") == passed[0]
+
+
+def test_what_was_sent_of_an_answer_that_begins_anew_is_checked() -> None:
+    rule = PiiFilter(types=(), custom_patterns=(CustomPattern("Note", r"<note>[^<]*</note>"),))
+    client = Client(compiled(pii_filter=rule, hold_back_chars=10))
+    client.take(OPENED, ContentDelta("<note>"), ContentDelta("secret " * 5), ContentDelta("</note> and more of it"))
+
+    with pytest.raises(GuardrailBlocked, match="Note detected in output"):
+        client.take(Joined("restart", 11, "groq", "llama", "cut"))
 
 
 @pytest.mark.parametrize("before", ["", "a ", "é ", "1.2.3.4 ", "so. "])

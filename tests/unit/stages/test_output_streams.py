@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
+from collections.abc import Callable
+from typing import Literal
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pg_trio.domain.detected_types import PII_LABELS
@@ -117,6 +120,30 @@ def test_any_cut_is_masked_as_the_whole(name: str, data: st.DataObject) -> None:
     assert one_mask(mask_whole(guards, text)) == one_mask(mask_streamed(guards, pieces))
 
 
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        (
+            "postgres://app:s3cr3t-Pw@db.example.com/app-AKIAIOSFODNN7QWERTYU, ",
+            "[Connection string REDACTED][AWS access key REDACTED][Connection string REDACTED] ",
+        ),
+        (
+            "to postgres://app:s3cr3t-Pw@db.example.com/app?k=AKIAIOSFODNN7QWERTYU&more=it now",
+            "to [Connection string REDACTED][AWS access key REDACTED][Connection string REDACTED] now",
+        ),
+    ],
+)
+def test_key_inside_a_secret_url_is_masked_alike(text: str, masked: str) -> None:
+    guards = GUARDS["secrets"]
+
+    assert masked == mask_whole(guards, text)
+    for at in range(1, len(text)):
+        assert {masked} == {
+            mask_streamed(guards, pieces) for pieces in ([text[:at], text[at:]], [text[:at], *text[at:]])
+        }
+    assert masked == mask_streamed(guards, list(text))
+
+
 @pytest.mark.parametrize("name", GUARDS)
 def test_every_single_cut_is_masked_alike(name: str) -> None:
     text = "The matter: " + " and then ".join(MATTER[name][:4]) + ", so it is."
@@ -170,6 +197,110 @@ def test_block_lets_no_part_pass() -> None:
         window.feed(" ")
 
     assert "Write to " == passed
+
+
+# ── disguised words ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+KEYWORDS = ("bomb", "top secret", "Straße", "x-ray", "爆弾", "bomb shell", "boo", "бомба", "rocket fuel")
+CYRILLIC = dict(zip("abcehikmoprtxy", "аЬсеһікморгтху", strict=True))
+LEETSPEAK = str.maketrans("oieast", "013457")
+FULL_WIDTH = {code: code + 0xFEE0 for code in range(0x21, 0x7F)}
+DISGUISES = [
+    lambda word: " ".join(word.replace(" ", "")),
+    lambda word: "-".join(word.replace(" ", "")),
+    lambda word: "_".join(word.replace(" ", "")),
+    lambda word: word.translate(LEETSPEAK),
+    lambda word: word[:-1].translate(LEETSPEAK) + word[-1],
+    "\u200b".join,
+    lambda word: word[0] + "\u00ad\ufeff" + word[1:],
+    lambda word: "".join(CYRILLIC.get(letter, letter) for letter in word[:-1]) + word[-1],
+    lambda word: word.translate(FULL_WIDTH),
+    lambda word: "".join(letter + "\u0336\u0335" for letter in word),
+    lambda word: base64.b64encode(f"we have a {word} here".encode()).decode(),
+    lambda word: word.upper().replace(" ", " \n "),
+    lambda word: word.replace(" ", "\u3000"),
+    lambda word: word,
+]
+DISGUISED = st.tuples(st.sampled_from(KEYWORDS), st.sampled_from(DISGUISES)).map(lambda pair: pair[1](pair[0]))
+# fmt: off
+BESIDE = [
+    "b", "bo", "bom", "top", "to", "a b", "I", "b o", "h3llo", "x-", "爆", "b0", "бом", "ы", "rocket", "s", "1", "世界",
+    "the", "fuel is", "aGVsbG8gd29ybGQgb2YgbWluZSBhbmQ", "www.example.com/path", "deadbeef01", "!",
+]
+# fmt: on
+DISGUISED_TEXTS = st.lists(st.tuples(DISGUISED | st.sampled_from(BESIDE), GAPS), max_size=7).map(
+    lambda pairs: "".join(word + gap for word, gap in pairs)
+)
+
+
+def keyword_guards(mode: Literal["mask", "block", "flag"], match: Literal["substring", "word"]) -> OutputGuards:
+    guards = compile_output(
+        OutputRules(keyword_blocklist=KeywordBlocklist(mode=mode, words=KEYWORDS, match=match)), None
+    )
+    assert guards is not None
+    return guards
+
+
+BLOCKLISTS = {
+    (mode, match): keyword_guards(mode, match) for mode in ("mask", "block", "flag") for match in ("substring", "word")
+}
+
+
+@pytest.mark.parametrize("match", ["substring", "word"])
+@given(DISGUISED_TEXTS, SIZES)
+@settings(max_examples=150, deadline=None)
+@example("世界. b o m b爆弾 ", [])
+@example("boo-t0p 53cr37adeadbeef01 bo ", [])
+@example("b o m b b\u0336\u0335omb ", [])
+@example("x - r a y ｘ－rａｙ. ", [])
+@example("bo0 d2UgaGF2ZSB0b3Agc2VjcmV0IGhlcmU= ", [1, 1, 1, 1])
+def test_no_disguised_word_passes_undetected(match: str, text: str, sizes: list[int]) -> None:
+    """It is masked as in the whole text, or the answer fails: some disguises are known by later text alone."""
+    pieces = cut(text, sizes)
+    masking, blocking, flagging = [BLOCKLISTS[mode, match] for mode in ("mask", "block", "flag")]
+    found = masking.rules.acting[0].finder.find(text)
+
+    masked = outcome(masking, pieces)
+    assert masked == mask_matches(text, found) or (masked is None and found)
+    assert (None if found else text) == outcome(blocking, pieces)
+    assert (text, len(found)) == (outcome(flagging, pieces, book := VerdictBook()), count(book))
+
+
+def outcome(guards: OutputGuards, pieces: list[str], book: VerdictBook | None = None) -> str | None:
+    """What the client has of a whole answer; None if the answer was refused."""
+    window = TextWindow(guards.rules, book or VerdictBook())
+    try:
+        return "".join([window.feed(piece) for piece in pieces]) + window.end()
+    except GuardrailBlocked:
+        return None
+
+
+def count(book: VerdictBook) -> int:
+    return sum(verdict.count for verdict in book.take_new())
+
+
+@pytest.mark.parametrize("match", ["substring", "word"])
+@pytest.mark.parametrize("disguise", DISGUISES)
+@pytest.mark.parametrize("word", KEYWORDS)
+def test_disguised_word_is_masked_at_any_cut(word: str, disguise: Callable[[str], str], match: str) -> None:
+    text = f"It is here, the {disguise(word)} of today, I mean."
+    guards = BLOCKLISTS["mask", match]
+    whole = mask_whole(guards, text)
+
+    assert {whole} == {mask_streamed(guards, [text[:at], text[at:]]) for at in range(1, len(text))}
+    assert whole == mask_streamed(guards, list(text))
+
+
+@pytest.mark.parametrize("mode", ["mask", "block"])
+def test_disguise_that_later_text_gives_away_fails_the_answer(mode: str) -> None:
+    """A digit at a word's end is read as a letter where other words have digits inside."""
+    window = TextWindow(BLOCKLISTS[mode, "word"].rules, VerdictBook())
+
+    passed = "".join([window.feed(word) for word in ("the bo0 ", "is here ", "or th3re ", "now ")])
+    with pytest.raises(GuardrailBlocked, match="Response blocked: keyword 'boo'"):
+        window.end()
+
+    assert passed.startswith("the bo0 is here")
 
 
 # ── arguments ────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -10,6 +10,7 @@ Rules:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from attrs import field, frozen
@@ -20,6 +21,7 @@ from pg_trio.stages.guardrails.linear import PatternSet
 from pg_trio.stages.guardrails.surroundings import WINDOW_BYTES
 
 _FILLER = b"\xff"
+_NOT_FILLED = re.compile(rb"[^\xff]+")
 # Between pieces: in no UTF-8 text either, and a word boundary.
 _SEPARATOR = b"\xfe"
 
@@ -108,8 +110,8 @@ class ByteFinder:
                 spans = list(self.detectors[index].find_all(buffer))
                 if not spans:
                     break
+                found += [(start, end, index) for span in spans for start, end in _unfilled(buffer, span)]
                 buffer = _fill(buffer, spans)
-                found += [(start, end, index) for start, end in spans]
         found.sort()
         return found
 
@@ -136,6 +138,13 @@ class ByteFinder:
         return [
             Match(start, end, self.detectors[index].rule, self.detectors[index].label) for start, end, index in offsets
         ]
+
+
+def _unfilled(buffer: bytes, span: tuple[int, int]) -> list[tuple[int, int]]:
+    """The parts of a match that no earlier detector has: the rest of a URL may have a key in it."""
+    if buffer.find(_FILLER, *span) < 0:
+        return [span]
+    return [part.span() for part in _NOT_FILLED.finditer(buffer, *span)]
 
 
 def _fill(buffer: bytes, spans: Sequence[tuple[int, int]]) -> bytes:

@@ -152,6 +152,11 @@ def _fold(text: str) -> str:
     return text if text.isascii() else _COMMON_INVISIBLE.sub("", text).translate(_folding())
 
 
+def folded_character(character: str) -> str:
+    """What rule 2 of `normal_text` makes of one character by itself."""
+    return _folding().get(ord(character), character)
+
+
 def _fold_edits(text: str) -> list[Edit]:
     table = _folding()
     return [
@@ -174,7 +179,7 @@ def _unconfused(word: str) -> str:
 _SPACED = re.compile(r"(?<![^\W_])[^\W\d_]([ ._*|/~+\-])[^\W\d_](?:\1[^\W\d_])+(?![^\W_])")
 # At a word's start: a digit or a sign after letters, or before them.
 _LEET_WORD = re.compile(r"(?<![A-Za-z0-9@$!])(?:[A-Za-z]+[013457@$!]|[013457@$]+[A-Za-z])[A-Za-z0-9@$!]*")
-_LEET = str.maketrans("013457@$!", "oieastasi")
+LEET_LETTERS = str.maketrans("013457@$!", "oieastasi")
 _HEXADECIMAL = re.compile(r"[0-9A-Fa-f]+\Z")
 # Longer runs are no words: keys, hashes, Base64.
 _LEET_CHARS, _MOST_LEET_CHARS = 3, 32
@@ -188,7 +193,7 @@ def _unleeted(word: str) -> str:
     letters = sum(character.isalpha() for character in inner)
     if _HEXADECIMAL.match(inner) or 2 * letters < len(inner):
         return word
-    return inner.translate(_LEET) + word[len(inner) :]
+    return inner.translate(LEET_LETTERS) + word[len(inner) :]
 
 
 # ── the steps ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -234,7 +239,7 @@ PLAIN_STEPS = (CASE, SPACES)
 # In the order of `Suspect`: Base64 with a letter, three letters with signs between, a digit or a sign in a word.
 _ASCII_SUSPECTS = (
     r"[A-Za-z+/_\-][A-Za-z0-9+/_\-]{23}",
-    r"\b[A-Za-z][ ._*|/~+\-][A-Za-z][ ._*|/~+\-][A-Za-z]\b",
+    r"(?:\b|_)[A-Za-z][ ._*|/~+\-][A-Za-z][ ._*|/~+\-][A-Za-z](?:\b|_)",
     r"[A-Za-z][013457@$!]+[A-Za-z]|\b[013457@$]+[A-Za-z]{2}",
 )
 

@@ -56,6 +56,11 @@ class KeywordFinder:
         return {word.configured: _DISGUISED_TIMES * len(word.folded) + _AROUND_CHARS for word in self._words}
 
     @property
+    def compared_forms(self) -> Iterable[str]:
+        """The words as they are compared with a text, and with its normal form."""
+        return dict.fromkeys(form for word in self._words for form in (word.folded, word.normal))
+
+    @property
     def reach_chars(self) -> int | None:
         """The widest of all words."""
         return max((width for width in self.longest_match_chars.values() if width is not None), default=0)
@@ -90,9 +95,12 @@ class KeywordFinder:
 
     def _find_once(self, text: str) -> list[Match]:
         folded = text.casefold()
-        found = self._find_in(NormalText(folded, False, text, (CASE,)), [word.folded for word in self._words])
+        found: list[Match] = []
+        # One scan for all words, because nearly no text has one.
+        if self._may_have_any(folded):
+            found += self._find_in(NormalText(folded, False, text, (CASE,)), [word.folded for word in self._words])
         normal = self._normalise(text)
-        if normal is not None:
+        if normal is not None and self._may_have_any(normal.text):
             found += self._find_in(normal, [word.normal for word in self._words])
         return _without_overlaps(found)
 

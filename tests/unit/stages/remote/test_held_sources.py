@@ -24,7 +24,7 @@ from pg_trio.domain.events import (
     ToolCallDelta,
 )
 from pg_trio.domain.project import Candidate, Credential
-from pg_trio.errors import AttemptFailed, GuardrailFailed, ProviderCallFailed, WebhookBlocked
+from pg_trio.errors import AttemptFailed, GuardrailFailed, InternalError, ProviderCallFailed, WebhookBlocked
 from pg_trio.stages.guardrails.remote.answer_check import EndCheckedSource
 from pg_trio.stages.guardrails.remote.beside import HeldSource
 from pg_trio.stages.relay import StreamClock
@@ -238,6 +238,16 @@ async def test_refused_end_is_not_given() -> None:
     await read(source, 1)
     with pytest.raises(WebhookBlocked):
         await source.receive_events()
+
+
+async def test_check_that_fails_by_a_bug_fails_the_answer(caplog: pytest.LogCaptureFixture) -> None:
+    source = ending(Checker(ValueError("a bug")), [OPENED, ContentDelta("one")], [END])
+
+    await read(source, 1)
+    with pytest.raises(InternalError):
+        await source.receive_events()
+
+    assert "ValueError: a bug" in caplog.text
 
 
 async def test_answer_that_goes_on_is_one_answer() -> None:

@@ -10,7 +10,7 @@ Rules:
 3. Log-probabilities have the tokens as they were, so they are left out.
 4. Blocks and citations of Anthropic's wire are checked as a whole; their keys, types and encrypted parts stay.
 5. After a change of candidates, an answer that goes on is the same text; one that begins anew is a new one, and what
-   waited is dropped with it.
+   waited is dropped with it. What was sent of it is checked as at an answer's end.
 """
 
 from __future__ import annotations
@@ -91,6 +91,7 @@ class AnswerFilter:
             passed.append(event)
         elif isinstance(event, Joined):
             if event.mode != "continue":
+                self._drop()
                 self._begin()
                 self._length = None if self._length is None else self._length.anew()
             passed.append(evolve(event, characters=self._sent_chars))
@@ -174,6 +175,12 @@ class AnswerFilter:
         elif event.citation is not None:
             event = NativeNote(mask_native(event.citation, self._rules, self._book))
         passed.append(event)
+
+    def _drop(self) -> None:
+        self._reasoning.drop()
+        self._content.drop()
+        for window in self._calls.values():
+            window.drop()
 
     def _end(self, passed: list[Event]) -> None:
         text = self._reasoning.end()

@@ -71,6 +71,11 @@ class ArgumentsWindow:
             self._string = None
         return "".join(parts)
 
+    def drop(self) -> None:
+        """Drop what waits. Raises: GuardrailBlocked, if what was sent of the string under way matches."""
+        if self._string is not None:
+            self._string.drop()
+
     def _read(self, text: str, *, is_last: bool) -> list[str]:
         parts: list[str] = []
         at = 0

@@ -4,18 +4,14 @@ Rules:
 1. A hold may be too early, which delays text, but never too late, which would let a part of a match pass. Every hold
    gets a text and a place in it, before which everything is sent, and returns a place that is not before that one.
 2. Nothing waits where no match can begin: after a word and a space, most rules hold nothing.
-3. The bound of `hold_back_chars` is not in here: see text_window.py.
+3. The bound of `hold_back_chars` is not in here: see text_window.py. Configured words: word_holds.py.
 """
 
 from __future__ import annotations
 
 import re
-from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
-
-from pg_trio.stages.guardrails.disguises import suspects_in
-from pg_trio.stages.guardrails.normal_text import normalise
 
 # (text, from where on it is not sent yet) -> from where on it must wait.
 Hold: TypeAlias = Callable[[str, int], int]
@@ -159,61 +155,3 @@ def hold_secrets(text: str, since: int) -> int:
         held = min(held, max(begun, since))
     found = _CONNECTION.search(text, since)
     return held if found is None else min(held, found.start())
-
-
-# ── words ────────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-# A run that no disguise begins with: letters, then the sentence's signs.
-_PLAIN_RUN = re.compile(r"[A-Za-z]{2,15}[.,;:!?\"')\]]*\Z|\Z")
-# Single letters with signs between them: a word may be written so.
-_SPACED = re.compile(r"(?<!\w)\w(?:[^\w\n]{1,3}\w)*[^\w\n]{0,3}\Z")
-# As far back as a spaced word may begin: a letter and a sign for each of 40 letters.
-_SPACED_CHARS = 80
-_SPACE = re.compile(r"\s+")
-_WORD_START = re.compile(r"(?<![^\W_])[^\W_]")
-
-
-def hold_words(words: Sequence[str], reach_chars: int) -> Hold:
-    """Where one of these words may begin, in any case, also disguised (keyword_finder.py)."""
-    folded = sorted({_SPACE.sub(" ", word.casefold()) for word in words if word.strip()})
-    firsts = {word[0] for word in folded}
-    longest = max(map(len, folded), default=0)
-    has_spaces = any(" " in word for word in folded)
-
-    def begins(text: str) -> bool:
-        place = bisect_left(folded, text)
-        return place < len(folded) and folded[place].startswith(text)
-
-    def hold(text: str, since: int) -> int:
-        run = held = hold_run(text, since)
-        if _PLAIN_RUN.match(text, held):
-            run = held = len(text)
-        spaced = _SPACED.search(text, max(since, len(text) - _SPACED_CHARS))
-        if spaced is not None:
-            # From its first letter on, also one that is not the word's: it may be another sign for that, and a mask
-            # covers the letters directly before the word.
-            held = min(held, spaced.start())
-        for start in range(max(since, len(text) - 2 * longest), held):
-            if text[start].casefold()[0] in firsts and begins_with(text, start, run):
-                return start
-        return _hold_disguised(text, max(since, len(text) - reach_chars), (held, run)) if has_spaces else held
-
-    def begins_with(text: str, start: int, run: int) -> bool:
-        """Whether the text from here on begins a word, as it is or without its last run, which may become a disguise
-        ("two w0…")."""
-        folded = _SPACE.sub(" ", text[start:].casefold())
-        return begins(folded) or (start < run < len(text) and begins(_SPACE.sub(" ", text[start:run].casefold())))
-
-    def _hold_disguised(text: str, since: int, ends: tuple[int, int]) -> int:
-        """The same for words of several words, of which one is disguised. `ends`: what waits, and the last run."""
-        held, run = ends
-        if not suspects_in(text[since:]):
-            return held
-        for found in _WORD_START.finditer(text, since, held):
-            for end in {run, len(text)}:
-                normal = normalise(text[found.start() : end], collapse=True)
-                if normal is not None and begins(normal.text):
-                    return found.start()
-        return held
-
-    return hold

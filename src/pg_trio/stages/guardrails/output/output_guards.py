@@ -33,12 +33,12 @@ from pg_trio.stages.guardrails.output.holds import (
     hold_from,
     hold_pii,
     hold_secrets,
-    hold_words,
 )
 from pg_trio.stages.guardrails.output.prompt_leak import prompt_finder
 from pg_trio.stages.guardrails.output.text_rules import TextRule
 from pg_trio.stages.guardrails.output.text_window import WindowRules
 from pg_trio.stages.guardrails.output.whole_answer import check_reply
+from pg_trio.stages.guardrails.output.word_holds import hold_words
 from pg_trio.stages.guardrails.secret_scanner import secret_finder
 
 
@@ -97,10 +97,10 @@ def compile_output(rules: OutputRules, prompt: str | None) -> OutputGuards | Non
 def _compile_rules(rules: OutputRules, prompt: str | None) -> list[TextRule | None]:
     most = rules.hold_back_chars
     return [
-        _compile_secrets(rules.secret_scanner, most),
+        _compile_secrets(rules.secret_scanner),
         _compile_pii(rules.pii_filter, most),
         _compile_keywords(rules.keyword_blocklist, most),
-        _compile_leak(rules.prompt_leak, prompt, most),
+        _compile_leak(rules.prompt_leak, prompt),
     ]
 
 
@@ -114,25 +114,18 @@ def _context_of(finder: Finder, most: int) -> int:
     return finder.context_chars + min(most, most if finder.reach_chars is None else finder.reach_chars)
 
 
-def _needs_whole(finder: Finder, most: int) -> bool:
-    return finder.reach_chars is None or finder.reach_chars > most
-
-
-def _compile_secrets(rule: SecretScanner | None, most: int) -> TextRule | None:
+def _compile_secrets(rule: SecretScanner | None) -> TextRule | None:
     if rule is None or not rule.enabled:
         return None
-    finder = secret_finder(rule.types)
-    return TextRule(
-        "secret_scanner", rule.mode, finder, _refuse_secret, hold_secrets, _needs_whole(finder, most), _SECRET
-    )
+    return TextRule("secret_scanner", rule.mode, secret_finder(rule.types), _refuse_secret, hold_secrets, _SECRET)
 
 
 def _compile_keywords(rule: KeywordBlocklist | None, most: int) -> TextRule | None:
     if rule is None or not rule.enabled or not any(rule.words):
         return None
     finder = keyword_finder(rule.words, rule.match)
-    hold = hold_words(rule.words, finder.reach_chars or 0)
-    return TextRule("keyword_blocklist", rule.mode, finder, _refuse_word, hold, _needs_whole(finder, most))
+    hold = hold_words(finder.compared_forms, most)
+    return TextRule("keyword_blocklist", rule.mode, finder, _refuse_word, hold)
 
 
 def _compile_pii(rule: PiiFilter | None, most: int) -> TextRule | None:
@@ -152,7 +145,6 @@ def _compile_pii(rule: PiiFilter | None, most: int) -> TextRule | None:
         finder,
         _refuse_pii,
         hold_all(holds),
-        _needs_whole(finder, most),
         None if rule.custom_patterns or not _PUBLISHED.issuperset(types) else _PERSONAL,
     )
 
@@ -162,7 +154,7 @@ def _hold_pattern(pattern: str, count: int) -> Hold:
     return hold_characters(count) if first is None else hold_from(first, count)
 
 
-def _compile_leak(rule: PromptLeak | None, prompt: str | None, most: int) -> TextRule | None:
+def _compile_leak(rule: PromptLeak | None, prompt: str | None) -> TextRule | None:
     if rule is None or not rule.enabled or prompt is None:
         return None
     finder = prompt_finder(prompt, rule.min_words)
@@ -170,8 +162,7 @@ def _compile_leak(rule: PromptLeak | None, prompt: str | None, most: int) -> Tex
         # The prompt has fewer words.
         return None
     # Words of one letter, and a sign between each two; without signs in scripts that have none.
-    least, late = rule.min_words, _needs_whole(finder, most)
-    return TextRule("prompt_leak", rule.mode, finder, _refuse_leak, finder.hold, late, least_chars=least)
+    return TextRule("prompt_leak", rule.mode, finder, _refuse_leak, finder.hold, least_chars=rule.min_words)
 
 
 def _compile_length(rule: ContentLength | None) -> LengthRule | None:

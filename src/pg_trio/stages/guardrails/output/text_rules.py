@@ -18,7 +18,6 @@ from pg_trio.stages.guardrails.request_guard import Refuse
 class TextRule:
     """One rule. `hold` says where a stream must wait for it; see holds.py.
 
-    `needs_whole`: a match may need more text than a stream holds back, so the whole text is checked at its end, too.
     `sign`: what every match has in it; None: nothing is known. `least_chars`: the length of the shortest match. They
     spare a stream the search in most of its tokens.
     """
@@ -28,7 +27,6 @@ class TextRule:
     finder: Finder
     refuse: Refuse
     hold: Hold
-    needs_whole: bool = False
     sign: re.Pattern[str] | None = None
     least_chars: int = 1
     # How much of the sent text is read again: what the rule reads before a match, and as much as a match may have, so

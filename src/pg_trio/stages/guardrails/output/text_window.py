@@ -6,8 +6,9 @@ Rules:
 2. What waits is at most `hold_back_chars` long. Text that passes for this reason alone was not decided (`is_forced`).
 3. Text that another event overtakes passes undecided, but only once: what goes on with it waits until it is decided, or
    for the end. So a match that comes in many pieces, with other events between them, shows its first piece at most.
-4. At the end, text that passed undecided is checked again as a whole, and so is everything for rules that may need more
-   than the bound. What they find now has been sent, so it ends the answer: mode mask cannot mask it any more.
+4. At the end, a text that came in pieces is checked again as a whole, whatever was decided before: some disguises are
+   known only by what follows much later. What the rules find now and did not mask has been sent, so it ends the answer:
+   mode mask cannot mask it any more.
 """
 
 from __future__ import annotations
@@ -107,8 +108,12 @@ class TextWindow:
     def end(self) -> str:
         """All text that waits; the text is complete. Raises: GuardrailBlocked."""
         text = self._release(len(self._text), find_places(self._rules.acting, self._text)) if self.waits else ""
-        self._check_whole()
+        self._check("".join(self._whole))
         return text
+
+    def drop(self) -> None:
+        """Drop what waits: another text takes this one's place. Raises: GuardrailBlocked, if what was sent matches."""
+        self._check("".join(self._whole)[: self.sent_chars])
 
     @property
     def _goes_on_with_flushed(self) -> bool:
@@ -186,24 +191,22 @@ class TextWindow:
         self._sent -= keep_from
         self._offset += keep_from
 
-    def _check_whole(self) -> None:
+    def _check(self, whole: str) -> None:
         """Check what has passed as a whole. Raises: GuardrailBlocked for what should have been masked or refused."""
         rules = self._rules
-        late = [rule for rule in rules.acting if self.is_forced or rule.needs_whole]
-        if not late and not rules.flagging:
-            return
-        whole = "".join(self._whole)
-        for place in find_places(late, whole) if late else ():
-            if place.end > len(self._whole[0]) and not self._is_covered(place):
+        own = len(self._whole[0])
+        # What came in one piece was read as a whole, unless it was forced to pass.
+        came_whole = len(self._whole) <= 2 and not self.is_forced
+        for place in () if came_whole else find_places(rules.acting, whole):
+            if place.end > own and not self._is_covered(max(place.start, own), place.end):
                 raise place.rule.refuse(place.match)
         for rule in rules.flagging:
             for match in rule.finder.find(whole):
-                if match.end > len(self._whole[0]):
+                if match.end > own:
                     self._book.count(rule.guardrail, match.rule, rule.action)
 
-    def _is_covered(self, place: RulePlace) -> bool:
-        begin = place.start
+    def _is_covered(self, begin: int, stop: int) -> bool:
         for start, end in self._covered:
             if start <= begin < end:
                 begin = end
-        return begin >= place.end
+        return begin >= stop

@@ -12,6 +12,7 @@ Rules:
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TypeAlias
 
@@ -24,8 +25,10 @@ from pg_trio.domain.events import Event, Joined, NativeBlock, NativeNote
 from pg_trio.domain.json_value import JsonObject
 from pg_trio.domain.native_fields import native_texts
 from pg_trio.domain.project import Candidate
-from pg_trio.errors import AttemptFailed, WebhookBlocked
+from pg_trio.errors import AttemptFailed, GatewayError, InternalError, WebhookBlocked
 from pg_trio.stages.guardrails.pii_masks import Masks, parse_arguments
+
+logger = logging.getLogger("pg_trio.guardrails")
 
 # The reason of a refusal where a replacement is not possible.
 UNREPLACEABLE = "the answer would have to be replaced."
@@ -125,9 +128,19 @@ class EndCheckedSource:
             assert self._clock is not None  # the source is open
             # For good: nothing comes after the end.
             self._clock.rests = True
-            await self._check(self._checked)
+            await self._check_texts(self._checked)
             self._checked = None
         return events
+
+    async def _check_texts(self, texts: Sequence[str]) -> None:
+        try:
+            await self._check(texts)
+        except GatewayError:
+            raise
+        except Exception as error:
+            # As in FilteredSource: the client is told of a bug's failure.
+            logger.exception("the check of a stream's end failed")
+            raise InternalError from error
 
     def _take_texts(self) -> list[str]:
         texts = texts_of_answer(self._assembler.reply_so_far(), self._native)
@@ -159,7 +172,7 @@ class EndCheckedSource:
         events = await self._source.end_now()
         for event in events:
             self._take(event)
-        await self._check(self._take_texts() if self._checked is None else self._checked)
+        await self._check_texts(self._take_texts() if self._checked is None else self._checked)
         return events
 
     # ── the listener of the source that it wraps ─────────────────────────────────────────────────────────────────────
