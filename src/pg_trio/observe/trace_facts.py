@@ -65,11 +65,6 @@ class TraceFacts(NamedTuple):
     rows: list[Any]
 
     @property
-    def name(self) -> str:
-        """The endpoint as the client wrote it, or as it is configured."""
-        return self.slug if self.endpoint is None else self.endpoint
-
-    @property
     def attempts(self) -> list[AttemptRow]:
         """The candidates that were considered, in order."""
         return [AttemptRow(*row) for row in self.rows]
