@@ -12,8 +12,9 @@ open_sockets.py    the sockets of a worker: their number, and the end of those w
 socket_route.py    the ASGI application: handshake, authentication, then the socket
 """
 
+from pg_trio.web.websocket.chat_socket import SocketGateway
 from pg_trio.web.websocket.message_call import HandshakeCall
 from pg_trio.web.websocket.open_sockets import OpenSockets
-from pg_trio.web.websocket.socket_route import SocketGateway, SocketRoute, covers_socket
+from pg_trio.web.websocket.socket_route import SocketRoute, covers_socket
 
 __all__ = ["HandshakeCall", "OpenSockets", "SocketGateway", "SocketRoute", "covers_socket"]
