@@ -232,9 +232,8 @@ def _list_row(row: AttemptRow) -> _Row:
 def _to_json(facts: Sequence[Any]) -> bytes:
     try:
         return orjson.dumps(facts)
-    except (
-        orjson.JSONEncodeError
-    ):  # Half a surrogate pair, or an integer of over 64 bits, which no protobuf has either.
+    except orjson.JSONEncodeError:
+        # Half a surrogate pair, or an integer of over 64 bits.
         return json.dumps(facts, default=_to_text, ensure_ascii=False).encode("utf-8", "replace")
 
 

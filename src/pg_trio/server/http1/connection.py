@@ -336,7 +336,7 @@ class LaneConnection:
             await self._write_rest(memoryview(data)[sent:])
 
     def write_now(self, data: bytes) -> bytes:
-        """Hand the kernel what it takes at once; the rest. Raises OSError if the connection is over."""
+        """Hand the kernel what it takes at once, and return the rest. Raises OSError if the connection is over."""
         try:
             return data[self._socket.send(data) :]
         except BlockingIOError:

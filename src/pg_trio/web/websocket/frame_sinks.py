@@ -26,7 +26,11 @@ from pg_trio.web.websocket.outlet import Outlet
 FORM = "websocket"
 STARTED = b"started"
 # How an answer ended, by the type of its last frame.
-_ENDS: tuple[tuple[bytes, AnswerEnd], ...] = ((b'{"type":"done"', "whole"), (b'{"type":"cancelled"', "stopped"))
+_ENDS: tuple[tuple[bytes, AnswerEnd], ...] = (
+    (b'{"type":"done"', "whole"),
+    (b'{"type":"cancelled"', "stopped"),
+    (b'{"type":"error"', "failed"),
+)
 
 
 class SocketSink:
@@ -95,7 +99,7 @@ class KeepingSink:
             kept.add([frame.replace(self._id_field, b"", 1) for frame in rendered.split(b"\n")])
             if is_last:
                 # Before the client has its end: what it asks for next finds the answer ended.
-                kept.end(end_of(rendered.rpartition(b"\n")[2]), self._keep_s)
+                kept.end(end_of(rendered.rpartition(b"\n")[2]) or "failed", self._keep_s)
         body, self._started = self._started + rendered, b""
         await work.send({"type": FORM, "body": body, "seq": seq, "is_last": is_last})
 
@@ -105,9 +109,9 @@ class KeepingSink:
             self._kept.end("cut", self._keep_s)
 
 
-def end_of(last: bytes) -> AnswerEnd:
-    """How an answer with this last frame ended."""
-    return next((how for start, how in _ENDS if last.startswith(start)), "failed")
+def end_of(frame: bytes) -> AnswerEnd | None:
+    """How an answer ended whose last frame this is; None for a frame that ends none."""
+    return next((how for start, how in _ENDS if frame.startswith(start)), None)
 
 
 def id_field(answer_id: str) -> bytes:

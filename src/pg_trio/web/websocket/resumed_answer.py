@@ -15,7 +15,7 @@ from pg_trio.surfaces.openai_shapes import usage_object
 from pg_trio.surfaces.websocket import dump_frame, error_frame
 from pg_trio.web.kept_reading import STOP_WAIT_S, find_kept, receive_parts
 from pg_trio.web.websocket.chat_protocol import ResumeAnswer
-from pg_trio.web.websocket.frame_sinks import FORM, STARTED, SocketSink, add_id, id_field
+from pg_trio.web.websocket.frame_sinks import FORM, STARTED, SocketSink, add_id, end_of, id_field
 
 
 class ResumedAnswer:
@@ -121,11 +121,6 @@ class ResumedAnswer:
         """Whether the last of them ends the answer."""
         self._seq += len(parts)
         frames = [add_id(part, self._field) for part in parts]
-        is_last = is_last_part(parts[-1])
+        is_last = end_of(parts[-1]) is not None
         await self._sink.send(b"\n".join(frames), self._seq, is_last=is_last)
         return is_last
-
-
-def is_last_part(part: bytes) -> bool:
-    """Whether a kept part ends its answer."""
-    return part.startswith((b'{"type":"done"', b'{"type":"error"', b'{"type":"cancelled"'))
