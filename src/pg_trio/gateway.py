@@ -56,7 +56,7 @@ from pg_trio.stores.opening import open_stores
 from pg_trio.stores.playground_tokens import PlaygroundTokens
 from pg_trio.stores.store_protocols import Engines, Ledger, Lifetime, Operators, Stores, Task
 from pg_trio.surfaces.v1.embeddings.embedding_answer import write_vectors
-from pg_trio.traces import open_traces, pass_trace
+from pg_trio.traces import Traces, open_traces, pass_trace
 from pg_trio.transport.direct import DirectTransport
 from pg_trio.transport.prewarm import keep_warm
 from pg_trio.transports import list_warm, open_transports
@@ -248,19 +248,12 @@ async def open_gateway(
     lifetime = Lifetime(stack)
     stores = await open_stores(settings, lifetime, around.engines)
     metering = open_metering(settings, around.seat, lifetime)
-    direct = DirectTransport(settings.upstream)
-    transports = open_transports(settings, direct, stack)
-    subscribers: list[Subscriber] = [RequestLog(stores.log, settings.gateway.log_body_chars)]
-    if metering is not None:
-        # The first: a failure of the others must not keep it from counting.
-        subscribers.insert(0, metering.subscriber)
     traces = open_traces(settings, around.seat, lifetime)
-    if traces is not None:
-        subscribers.append(traces.subscriber)
-    recorders = Recorders(subscribers, begin_trace=pass_trace if traces is None else traces.begin)
-    recorders.keeps_texts = settings.observe.capture_content and traces is not None
+    recorders = make_recorders(settings, stores, metering, traces)
     for subscriber in around.live:
         stack.enter_context(recorders.watch(subscriber))
+    direct = DirectTransport(settings.upstream)
+    transports = open_transports(settings, direct, stack)
     playground = PlaygroundTokens(stores.tokens, settings.projects)
     pipeline, compiler = make_pipeline(settings, evolve(stores, tokens=playground), transports, recorders)
     overrides = Overrides(settings, pipeline.catalogue, compiler)
@@ -305,6 +298,19 @@ def open_metering(settings: Settings, seat: int | None, lifetime: Lifetime) -> M
     except StoreError as error:
         logger.error("requests are not counted, and /metrics is off: %s", error)
         return None
+
+
+def make_recorders(settings: Settings, stores: Stores, metering: Metering | None, traces: Traces | None) -> Recorders:
+    """What each request is told to at its end: metrics, the log, traces."""
+    subscribers: list[Subscriber] = [RequestLog(stores.log, settings.gateway.log_body_chars)]
+    if metering is not None:
+        # The first: a failure of the others must not keep it from counting.
+        subscribers.insert(0, metering.subscriber)
+    if traces is not None:
+        subscribers.append(traces.subscriber)
+    recorders = Recorders(subscribers, begin_trace=pass_trace if traces is None else traces.begin)
+    recorders.keeps_texts = settings.observe.capture_content and traces is not None
+    return recorders
 
 
 def make_pipeline(

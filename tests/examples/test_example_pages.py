@@ -31,20 +31,11 @@ def test_page_is_short_and_needs_nothing(name: str) -> None:
 @pytest.mark.parametrize("name", PAGES)
 async def test_answer_streams_to_another_origin(nursery: trio.Nursery, tmp_path: Path, name: str) -> None:
     async with open_example(nursery, tmp_path) as site:
-        site.say(pace="20ms")
-        await site.open(name)
-        await site.ask("Tell me")
-        begun = await site.wait_begun()
-        await site.wait_text(TEXT)
-        site.say("second")
-        await site.ask("More?")
-        await site.wait_text("second")
+        begun = await site.ask_twice(name)
 
         assert begun != TEXT
         assert TEXT.startswith(begun)
-        asked = site.simulator.requests[1].body
-        assert isinstance(asked, dict)
-        assert ["Tell me", TEXT, "More?"] == [message["content"] for message in asked["messages"]]
+        assert [["Tell me"], ["Tell me", TEXT, "More?"]] == site.list_questions()
         assert [] == site.page.complaints
         kinds = {line.partition(" ")[0] for line in site.relay.lines}
         assert ({"OPTIONS", "POST"} if name == PAGES[0] else {"GET", "POST"}) == kinds
@@ -56,12 +47,7 @@ async def test_answer_streams_to_another_origin(nursery: trio.Nursery, tmp_path:
 @pytest.mark.parametrize("name", PAGES)
 async def test_error_can_be_read(nursery: trio.Nursery, tmp_path: Path, name: str) -> None:
     async with open_example(nursery, tmp_path, rate_limit_per_minute=1) as site:
-        site.say("first")
-        await site.open(name)
-        await site.ask("One")
-        await site.wait_text("first")
-        await site.ask("Two")
-        await site.wait_error("(429)")
+        await site.ask_over_limit(name)
 
         assert 1 == len(site.simulator.requests)
 
@@ -113,13 +99,7 @@ async def test_cut_network_leaves_the_answer_whole(nursery: trio.Nursery, tmp_pa
 @pytest.mark.parametrize("name", PAGES)
 async def test_stop_closes_the_provider_s_connection(nursery: trio.Nursery, tmp_path: Path, name: str) -> None:
     async with open_example(nursery, tmp_path, orphan_grace_ms=60_000) as site:
-        site.say("word " * 5000, pace="20ms")
-        await site.open(name)
-        await site.ask("Go on")
-        await site.wait_begun()
-        await site.page.click("Stop")
-        with trio.fail_after(20):
-            call = await site.simulator.wait_closed()
+        call = await site.stop_answer(name)
         await site.page.wait("document.querySelector('#stop').disabled")
 
         assert call.closed_early

@@ -40,45 +40,27 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 async def test_answer_streams(nursery: trio.Nursery, tmp_path: Path, pages: Path) -> None:
     async with open_example(nursery, tmp_path, pages=pages) as site:
-        site.say(pace="20ms")
-        await site.open(NAME)
-        await site.ask("Tell me")
-        begun = await site.wait_begun()
-        await site.wait_text(TEXT)
-        site.say("second")
-        await site.ask("More?")
-        await site.wait_text("second")
+        begun = await site.ask_twice(NAME)
 
         assert begun != TEXT
         assert TEXT.startswith(begun)
-        asked = site.simulator.requests[1].body
-        assert isinstance(asked, dict)
-        assert ["Tell me", TEXT, "More?"] == [message["content"] for message in asked["messages"]]
+        assert [["Tell me"], ["Tell me", TEXT, "More?"]] == site.list_questions()
         assert [] == site.page.complaints
         assert {"OPTIONS", "POST"} == {line.partition(" ")[0] for line in site.relay.lines}
 
 
 async def test_stop_closes_the_provider_s_connection(nursery: trio.Nursery, tmp_path: Path, pages: Path) -> None:
     async with open_example(nursery, tmp_path, pages=pages, resumable_streams=False) as site:
-        site.say("word " * 5000, pace="20ms")
-        await site.open(NAME)
-        await site.ask("Go on")
-        await site.wait_begun()
-        await site.page.click("Stop")
-        with trio.fail_after(20):
-            call = await site.simulator.wait_closed()
+        call = await site.stop_answer(NAME)
 
         assert call.closed_early
 
 
 async def test_error_can_be_read(nursery: trio.Nursery, tmp_path: Path, pages: Path) -> None:
     async with open_example(nursery, tmp_path, pages=pages, rate_limit_per_minute=1) as site:
-        site.say("first")
-        await site.open(NAME)
-        await site.ask("One")
-        await site.wait_text("first")
-        await site.ask("Two")
-        await site.wait_error("(429)")
+        await site.ask_over_limit(NAME)
+
+        assert 1 == len(site.simulator.requests)
 
 
 async def test_unlisted_origin_gets_nothing(nursery: trio.Nursery, tmp_path: Path, pages: Path) -> None:

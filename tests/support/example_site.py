@@ -17,6 +17,7 @@ import trio
 from attrs import frozen
 
 from pg_trio.simulator import Simulator
+from pg_trio.simulator.simulated_provider import Received
 from pg_trio.store.token_admin import TokenAdmin
 from tests.support.browser import Page, open_browser
 from tests.support.cutting_relay import CuttingRelay, open_relay
@@ -28,8 +29,6 @@ LIMIT_S = 30
 # Words of several scripts, markup, and breaks.
 TEXT = "Ça va? <b>not bold</b> & 🙂 日本語\n" + " ".join(f"word{number}" for number in range(60)) + "\nend."
 LAST_TEXT = "[...document.querySelectorAll('pre.assistant')].at(-1)?.textContent"
-
-
 RESUMABLE: dict[str, Any] = {"streaming_enabled": True, "resumable_streams": True, "orphan_grace_ms": 1000}
 
 
@@ -78,6 +77,42 @@ class ExampleSite:
         await self.page.run(f"window.tab.document.querySelector('#question').value = {json.dumps(question)}")
         await self.page.run("window.tab.document.querySelector('button').click()")
         await self.page.wait("(window.tab.document.querySelector('pre.assistant')?.textContent ?? '').length > 20")
+
+    async def ask_twice(self, name: str) -> str:
+        """Ask two questions on a page, and wait for both answers; what was shown when the first one had begun."""
+        self.say(pace="20ms")
+        await self.open(name)
+        await self.ask("Tell me")
+        begun = await self.wait_begun()
+        await self.wait_text(TEXT)
+        self.say("second")
+        await self.ask("More?")
+        await self.wait_text("second")
+        return begun
+
+    async def ask_over_limit(self, name: str) -> None:
+        """Ask two questions on a page whose endpoint answers one a minute, and see that the second one is refused."""
+        self.say("first")
+        await self.open(name)
+        await self.ask("One")
+        await self.wait_text("first")
+        await self.ask("Two")
+        await self.wait_error("(429)")
+
+    async def stop_answer(self, name: str) -> Received:
+        """Stop an answer in its course on a page; the provider's view of it, once its connection is closed."""
+        self.say("word " * 5000, pace="20ms")
+        await self.open(name)
+        await self.ask("Go on")
+        await self.wait_begun()
+        await self.page.click("Stop")
+        with trio.fail_after(20):
+            return await self.simulator.wait_closed()
+
+    def list_questions(self) -> list[list[str]]:
+        """The texts of each request's messages, as the provider received them."""
+        bodies = [request.body for request in self.simulator.requests]
+        return [[message["content"] for message in body["messages"]] for body in bodies if isinstance(body, dict)]
 
     def say(self, content: str = TEXT, pace: str = "5ms", model: str = "support") -> None:
         """What the provider answers from now on."""

@@ -20,7 +20,7 @@ from pg_trio.cli.columns import Columns, line_of
 from pg_trio.cli.console import output_failure
 from pg_trio.cli.place import add_place, find_project, locate
 from pg_trio.domain.guardrails import describe_verdicts
-from pg_trio.domain.log_row import LogRow
+from pg_trio.domain.log_row import AttemptRow, LogRow
 
 if TYPE_CHECKING:
     from pg_trio.store.log_reader import LogFilter
@@ -161,23 +161,24 @@ def _render_json(row: LogRow) -> str:
         "cost_usd": None if row.cost_nano_usd is None else row.cost_nano_usd / 1e9,
         "price": row.price,
         "stages_ms": json.loads(row.stages),
-        "attempts": [
-            {
-                "provider": attempt.provider,
-                "model": attempt.model,
-                "credential": attempt.credential,
-                "started_ms": attempt.started_ms,
-                "ended_ms": attempt.ended_ms,
-                "first_token_ms": attempt.first_token_ms,
-                "outcome": attempt.outcome,
-                "is_hedge": attempt.is_hedge,
-            }
-            for attempt in row.attempts
-        ],
+        "attempts": [_describe_attempt(attempt) for attempt in row.attempts],
         "request_body": row.request_body and json.loads(row.request_body),
         "response_body": row.response_body and json.loads(row.response_body),
     }
     return json.dumps(shown, separators=(",", ":"))
+
+
+def _describe_attempt(attempt: AttemptRow) -> dict[str, object]:
+    return {
+        "provider": attempt.provider,
+        "model": attempt.model,
+        "credential": attempt.credential,
+        "started_ms": attempt.started_ms,
+        "ended_ms": attempt.ended_ms,
+        "first_token_ms": attempt.first_token_ms,
+        "outcome": attempt.outcome,
+        "is_hedge": attempt.is_hedge,
+    }
 
 
 def _render_line(row: LogRow, columns: Columns) -> str:

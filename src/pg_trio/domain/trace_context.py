@@ -44,6 +44,8 @@ class CalledCandidate(Protocol):
 
 
 class NamedCredential(Protocol):
+    """What a call's span has of its credential."""
+
     @property
     def name(self) -> str: ...
 

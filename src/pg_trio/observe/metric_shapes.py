@@ -26,7 +26,7 @@ class MetricShape:
     request: int
     overhead: int
     stages: tuple[int, ...]
-    # From here on, one for each stage.
+    # The place of the first stage's sum, and the one behind the last stage's.
     stage_sums: int
     stage_sums_end: int
     # Of each stage, whether it is the gateway's own and does not wait for a provider.

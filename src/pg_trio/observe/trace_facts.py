@@ -65,11 +65,6 @@ class TraceFacts(NamedTuple):
     rows: list[Any]
 
     @property
-    def name(self) -> str:
-        """The endpoint as the client wrote it, or as it is configured."""
-        return self.slug if self.endpoint is None else self.endpoint
-
-    @property
     def attempts(self) -> list[AttemptRow]:
         """The candidates that were considered, in order."""
         return [AttemptRow(*row) for row in self.rows]
@@ -237,9 +232,8 @@ def _list_row(row: AttemptRow) -> _Row:
 def _to_json(facts: Sequence[Any]) -> bytes:
     try:
         return orjson.dumps(facts)
-    except (
-        orjson.JSONEncodeError
-    ):  # Half a surrogate pair, or an integer of over 64 bits, which no protobuf has either.
+    except orjson.JSONEncodeError:
+        # Half a surrogate pair, or an integer of over 64 bits.
         return json.dumps(facts, default=_to_text, ensure_ascii=False).encode("utf-8", "replace")
 
 

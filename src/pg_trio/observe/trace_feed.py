@@ -105,18 +105,18 @@ class TraceFeed:
                 await self._write(process.stdin)
 
     async def _write(self, pipe: trio.abc.SendStream) -> None:
-        waiting = len(self._waiting)
-        data = self._before + self._take_some()
+        lines = self._take_lines()
         try:
-            await pipe.send_all(data)
+            await pipe.send_all(self._before + b"".join([line + b"\n" for line in lines]))
             self._before = b""
         except BaseException:
             # A part of it may be in the pipe: the line break tells the next trace from it.
-            self.dropped += waiting - len(self._waiting)
+            self.dropped += len(lines)
             self._before = b"\n"
             raise
 
-    def _take_some(self) -> bytes:
+    def _take_lines(self) -> list[bytes]:
+        """The lines of the traces that waited longest, for one write."""
         taken, size = list[bytes](), 0
         while self._waiting and size < WRITTEN_BYTES:
             try:
@@ -127,7 +127,7 @@ class TraceFeed:
                 self._tell("a trace could not be written")
                 continue
             size += len(taken[-1])
-        return b"".join([trace + b"\n" for trace in taken])
+        return taken
 
     async def _listen(self, process: trio.Process) -> None:
         """Count what the process says it could not export: a line with a number for each batch, 0 if it went well."""

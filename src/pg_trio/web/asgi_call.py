@@ -25,11 +25,12 @@ from pg_trio.errors import (
     GatewayError,
     ShuttingDown,
 )
-from pg_trio.surfaces import HttpAnswer, StreamSummary, StreamWriter, Surface, Tries
+from pg_trio.surfaces import HttpAnswer, StreamWriter, Surface, Tries
 from pg_trio.surfaces.http_answer import header_text, render_verdicts, split_fields
 from pg_trio.surfaces.limit_headers import render_limits
 from pg_trio.web.asgi_types import AsgiEvent, Receive, Send
 from pg_trio.web.head_template import Headers
+from pg_trio.web.named_stream import NamedStream
 
 
 class StreamMaker(Protocol):
@@ -183,21 +184,13 @@ class AsgiCall:
                 return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
-class AsgiStream:
+class AsgiStream(NamedStream):
     """A client that reads a streamed answer over ASGI; see domain.call.StreamClient."""
 
     def __init__(self, call: AsgiCall, writer: StreamWriter, progress: Progress, session_id: UUID | None) -> None:
+        super().__init__(call.head.request_id, progress, session_id)
         self._call = call
         self._writer = writer
-        self._progress = progress
-        self._session_id = session_id
-        # Whose tokens they are: None before the first.
-        self._provider: str | None = None
-        self._model = ""
-
-    def name_source(self, provider: str, model: str) -> None:
-        """Say whose tokens follow."""
-        self._provider, self._model = provider, model
 
     def name_speaker(self, provider: str, model: str) -> None:
         """Nothing: an early head names no candidate, because another one may answer."""
@@ -216,31 +209,17 @@ class AsgiStream:
 
     async def finish(self, finish_reason: FinishReason, usage: Usage) -> None:
         """End a complete answer."""
-        await self._send(self._writer.finish(finish_reason, usage, self._summarize()), more=False)
+        await self._send(self._writer.finish(finish_reason, usage, self.summarize()), more=False)
 
     async def finish_stopped(self, usage: Usage) -> None:
         """End one that a client has stopped."""
         self._call.stream_end = "stopped"
-        await self._send(self._writer.finish("stop", usage, self._summarize(cancelled=True)), more=False)
+        await self._send(self._writer.finish("stop", usage, self.summarize(cancelled=True)), more=False)
 
     async def fail(self, error: GatewayError) -> None:
         """End one that broke."""
         self._call.stream_end = "failed"
         await self._send(self._writer.fail(error), more=False)
-
-    def _summarize(self, *, cancelled: bool = False) -> StreamSummary:
-        progress = self._progress
-        return StreamSummary(
-            request_id=self._call.head.request_id,
-            provider=self._provider,
-            model=self._model,
-            attempts=len(progress.attempts.tries),
-            first_token_ms=progress.attempts.first_token_ms,
-            times=progress.times_so_far(),
-            session_id=self._session_id,
-            cancelled=cancelled,
-            verdicts=progress.verdicts if progress.tells_verdicts else None,
-        )
 
     async def _send(self, data: bytes, *, more: bool = True) -> None:
         call = self._call

@@ -23,6 +23,11 @@ from pg_trio.web.asgi_call import AsgiCall, AsgiStream, StreamMaker
 SLACK_S = 60.0
 
 
+def latest_end(head: RequestHead, endpoint: Endpoint) -> float:
+    """When a stream must have ended (Unix seconds), however slow its worker is: see AnswerHead."""
+    return head.at + endpoint.stream_deadline_ms / 1000 + SLACK_S
+
+
 class StreamKeeping:
     """Keeps the stream of one call, if it becomes one: see asgi_call.StreamKeeper."""
 
@@ -131,7 +136,7 @@ class KeptStream(AsgiStream):
         assert caller is not None
         assert call.port is not None
         name = stream_name(caller, head.request_id)
-        ends_by = head.at + endpoint.stream_deadline_ms / 1000 + SLACK_S
+        ends_by = latest_end(head, endpoint)
         of = AnswerHead(
             head.request_id, endpoint.uuid, endpoint.slug, call.surface.name, "sse", head.at, ends_by=ends_by
         )

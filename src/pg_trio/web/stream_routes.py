@@ -21,7 +21,6 @@ from urllib.parse import parse_qs
 from uuid import UUID
 
 import orjson
-import trio
 from attrs import frozen
 
 from pg_trio.attachment import OwnedWorks, while_connected
@@ -43,18 +42,13 @@ from pg_trio.surfaces.contract import MatchedRoute
 from pg_trio.web.asgi_types import AsgiApp, AsgiEvent, Receive, Scope, Send
 from pg_trio.web.head_template import Headers, join_tokens
 from pg_trio.web.idempotent_call import KeyedGateway
-from pg_trio.web.kept_stream import stream_name
+from pg_trio.web.kept_reading import STOP_WAIT_S, find_kept, receive_parts
 
 logger = logging.getLogger("pg_trio.web")
 
 _PATH = re.compile(rb"/api/([^/]+)/(?:([^/]+)/)?streams/([^/]+)")
-_UUID = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 # Ten digits: more events than an answer of any length has.
 _NUMBER = re.compile(r"[0-9]{1,10}")
-# As a stream's own comments: stages/relay/clock.py.
-KEEP_ALIVE_S = 10.0
-# 2 s for a stopped answer to end: it has 1 s to write its last words (attachment/owned_works.py).
-STOP_WAIT_S = 2.0
 LAST_EVENT_ID = b"last-event-id"
 
 
@@ -171,11 +165,7 @@ class StreamRoutes:
 
 async def find_answer(answers: AnswerStore | None, caller: Caller, path: StreamPath) -> KeptAnswer:
     """The caller's stream. Raises StreamNotAccessible."""
-    if answers is None or _UUID.fullmatch(path.request_id) is None:
-        raise StreamNotAccessible
-    answer = await answers.find(stream_name(caller, UUID(path.request_id)))
-    if answer is None:
-        raise StreamNotAccessible
+    answer = await find_kept(answers, caller, path.request_id)
     try:
         is_kept = answer.ended != "outgrown" and answer.head.form == "sse"
     except AnswerCut:
@@ -202,21 +192,11 @@ async def send_stream(answer: KeptAnswer, after: int, reply: StreamReply) -> Non
             raise StreamNotAccessible from None
         await reply.begin(start)
         try:
-            while parts := await receive_parts(answer, start, reply):
+            while parts := await receive_parts(answer, partial(reply.send, start.keep_alive)):
                 await reply.send(b"".join(parts))
         except AnswerCut:
             await reply.send(start.cut_end)
         await reply.end()
-
-
-async def receive_parts(answer: KeptAnswer, start: AnswerStart, reply: StreamReply) -> Sequence[bytes]:
-    """The next parts. While there are none, the connection is kept alive. Raises AnswerCut."""
-    while True:
-        with trio.move_on_after(KEEP_ALIVE_S):
-            return await answer.receive()
-        if 0 < answer.head.ends_by < time.time():
-            raise AnswerCut("its worker has not ended it in time")
-        await reply.send(start.keep_alive)
 
 
 class StreamReply:

@@ -6,11 +6,13 @@ import json
 import os
 import signal
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from uuid import uuid4
 
 import pytest
+import trio
 from attrs import evolve
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
@@ -131,6 +133,40 @@ async def test_full_queue_drops_and_counts() -> None:
         feed.send(tried.traces[0])
 
     assert 7 == feed.dropped
+
+
+class BreakingPipe(trio.abc.SendStream):
+    """A pipe that breaks in the middle of a write, while further requests end."""
+
+    def __init__(self, on_write: Callable[[], None]) -> None:
+        self._on_write = on_write
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        self._on_write()
+        await trio.lowlevel.checkpoint()
+        raise trio.BrokenResourceError
+
+    async def wait_send_all_might_not_block(self) -> None:
+        raise AssertionError
+
+    async def aclose(self) -> None:
+        raise AssertionError
+
+
+async def test_broken_write_drops_what_was_written_alone() -> None:
+    tried, feed = Tried(1.0), TraceFeed([])
+    tried.record()
+    trace = tried.traces[0]
+
+    def send(count: int) -> None:
+        for _ in range(count):
+            feed.send(trace)
+
+    send(2)
+    with pytest.raises(trio.BrokenResourceError):
+        await feed._write(BreakingPipe(partial(send, 5)))
+
+    assert 2 == feed.dropped
 
 
 # ── the exporting process ────────────────────────────────────────────────────────────────────────────────────────────

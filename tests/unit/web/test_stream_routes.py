@@ -2,51 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from uuid import UUID
 
 import pytest
 import trio
-from attrs import define
 from trio.testing import MockClock
 
-from pg_trio.domain.kept_answer import AnswerEnd, AnswerHead, AnswerStart
+from pg_trio.domain.kept_answer import AnswerHead
 from pg_trio.web.asgi_types import AsgiEvent
 from pg_trio.web.stream_routes import StreamReply, send_stream
-
-START = AnswerStart(200, ((b"content-type", b"text/event-stream"),), b"data: cut\n\n", b": ping\n")
-
-
-@define
-class SilentAnswer:
-    """An answer of which one part is there, and no other comes."""
-
-    head: AnswerHead
-    start: AnswerStart | None = START
-    ended: AnswerEnd | None = None
-    given: bool = False
-
-    async def wait_start(self) -> AnswerStart | None:
-        return self.start
-
-    def seek(self, after: int) -> bool:
-        return after == 0
-
-    @contextmanager
-    def attach(self) -> Iterator[None]:
-        yield
-
-    async def receive(self) -> Sequence[bytes]:
-        if self.given:
-            await trio.sleep_forever()
-        self.given = True
-        return [b"data: one\n\n"]
-
-    async def stop(self, limit_s: float) -> bool:
-        return False
-
-    def close(self) -> None: ...
+from tests.support.silent_answer import SilentAnswer
 
 
 async def test_reader_of_a_standing_worker_is_told(monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock) -> None:

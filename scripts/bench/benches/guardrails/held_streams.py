@@ -27,9 +27,7 @@ WORDS = KeywordBlocklist(mode="mask", words=("competitor", "top secret"))
 RULES = {
     "pii_filter": OutputRules(pii_filter=PiiFilter()),
     "secret_scanner": OutputRules(secret_scanner=SecretScanner(mode="mask")),
-    "keyword_blocklist": OutputRules(
-        keyword_blocklist=KeywordBlocklist(mode="mask", words=("competitor", "top secret"))
-    ),
+    "keyword_blocklist": OutputRules(keyword_blocklist=WORDS),
     "prompt_leak": OutputRules(prompt_leak=PromptLeak()),
     "all four": OutputRules(
         pii_filter=PiiFilter(),

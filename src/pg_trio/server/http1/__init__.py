@@ -8,6 +8,8 @@ Rooms, from the bytes inwards; the first three do no I/O:
     departures.py  which clients left, told by the kernel
     lane_exchange.py  one request and its answer: the application's `receive` and `send`
     doorkeeper.py  refusing requests for the application when it is overloaded
+    socket_calls.py  calls on a client's socket, which WebSockets use, too
+    parting.py     the end of a connection, so that its client can read the last answer
     connection.py  one connection: read, run the application, write; every limit
     accepting.py   accept, with a limit
     open_connections.py  all connections of a worker: their number, the clock of their limits

@@ -19,7 +19,6 @@ from __future__ import annotations
 import logging
 import math
 import socket
-import struct
 from typing import TYPE_CHECKING, NoReturn
 from uuid import UUID, uuid4
 
@@ -36,17 +35,13 @@ from pg_trio.server.http1.lane_exchange import DISCARD_BYTES, LaneExchange
 from pg_trio.server.http1.parting import LINGER_S, part_with
 from pg_trio.server.http1.phase import GONE, OVER, WAITING, Phase
 from pg_trio.server.http1.response import closing_error, refusal
+from pg_trio.server.http1.socket_calls import receive_bytes, reset_on_close
 from pg_trio.server.websocket.upgrade import Upgrade
 
 if TYPE_CHECKING:
     from pg_trio.server.http1.lane import Lane
 
 logger = logging.getLogger("pg_trio.server")
-
-# 64 KiB: Hypercorn's and Trio's own; a request of the gateway fits in one read.
-RECV_BYTES = 64 * 1024
-
-_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
 class LaneConnection:
@@ -101,7 +96,7 @@ class LaneConnection:
         elif self._exchange is not None and not self._exchange.answered:
             # The client has stopped reading: the kernel drops what it still holds for it.
             self._exchange.link.cut = "write limit"
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+            reset_on_close(self._socket)
         self._end("a limit of the connection passed")
 
     @property
@@ -165,7 +160,7 @@ class LaneConnection:
             if self._phase is Phase.HANDED_OVER:
                 await self._lane.hand_over(self._detach(), self.incoming.data)
             elif self._parting and not self.left:
-                await part_with(self._socket, self._parting, self._recv)
+                await part_with(self._socket, self._parting)
         finally:
             self._close()
         return None
@@ -178,7 +173,7 @@ class LaneConnection:
         if self._socket.fileno() < 0:
             return
         if self._exchange is not None and self._exchange.response.cut_looks_whole:
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+            reset_on_close(self._socket)
         # The two refer to each other: that cycle would keep a request and its body until garbage is collected.
         self._exchange = None
         self._lane.forget(self, self._socket)
@@ -222,11 +217,11 @@ class LaneConnection:
                 self._start_head_clock()
             doorkeeper = self._lane.doorkeeper
             if doorkeeper is None or incoming.data:
-                data = await self._recv()
+                data = await receive_bytes(self._socket)
             elif doorkeeper.is_needed():
                 data = await doorkeeper.wait(self, self._socket)
             else:
-                data = await self._recv()
+                data = await receive_bytes(self._socket)
                 if data and doorkeeper.is_needed():
                     data = await doorkeeper.meet(self, self._socket, data)
             # The connection may have ended just when the data came. Then the next wait would be cancelled.
@@ -270,7 +265,7 @@ class LaneConnection:
             logger.error("request %s: application gave %s %r no whole answer", request_id, head.method, head.path)
             return self._give_up(exchange, request_id)
         if exchange.response.closes:
-            await part_with(self._socket, self._parting, self._recv)
+            await part_with(self._socket, self._parting)
             return False
         return not exchange.is_receiving and (exchange.body.ended or await self._discard_body(exchange))
 
@@ -289,7 +284,7 @@ class LaneConnection:
                 data = self.incoming.take_all()
                 if not data:
                     self.deadline = trio.current_time() + self._lane.head_s
-                    data = await self._recv()
+                    data = await receive_bytes(self._socket)
                     if not data or self._phase is not Phase.SERVING:
                         return False
                 discarded += len(data)
@@ -300,23 +295,12 @@ class LaneConnection:
 
     # ── bytes ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def _recv(self) -> bytes:
-        """The next bytes, or b"" once the client is gone."""
-        while True:
-            await trio.lowlevel.wait_readable(self._socket)
-            try:
-                return self._socket.recv(RECV_BYTES)
-            except BlockingIOError:
-                continue
-            except OSError:
-                return b""
-
     async def receive_body_bytes(self) -> bytes:
         """Bytes for the request's body: those read with its head, or the next ones. b"" once the client is gone."""
         if data := self.incoming.take_all():
             return data
         try:
-            return await self._recv()
+            return await receive_bytes(self._socket)
         except trio.ClosedResourceError:  # the connection ended while a task of the application still runs
             return b""
 
@@ -352,7 +336,7 @@ class LaneConnection:
             await self._write_rest(memoryview(data)[sent:])
 
     def write_now(self, data: bytes) -> bytes:
-        """Hand the kernel what it takes at once; the rest. Raises OSError if the connection is over."""
+        """Hand the kernel what it takes at once, and return the rest. Raises OSError if the connection is over."""
         try:
             return data[self._socket.send(data) :]
         except BlockingIOError:

@@ -33,10 +33,9 @@ from pg_trio.server.http1.head import Refused
 from pg_trio.server.http1.incoming import Incoming
 from pg_trio.server.http1.lane_exchange import DISCARD_BYTES
 from pg_trio.server.http1.response import BusyAnswer
+from pg_trio.server.http1.socket_calls import RECV_BYTES
 from pg_trio.server.http1.types import Door
 
-# 64 KiB: as a connection reads.
-RECV_BYTES = 64 * 1024
 # The rest of a body on a connection that ends: any number of bytes.
 ALL_BYTES = 1 << 62
 

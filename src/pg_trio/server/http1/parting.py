@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Awaitable, Callable
 
 import trio
+
+from pg_trio.server.http1.socket_calls import receive_bytes
 
 # 2 s for a client to take the last answer before the socket closes under what it still sends (RFC 9112 section 9.6:
 # closing with unread data resets the connection and may destroy the answer). nginx: lingering_timeout, 5 s.
 LINGER_S = 2.0
 
 
-async def part_with(sock: socket.socket, answer: bytes, receive: Callable[[], Awaitable[bytes]]) -> None:
-    """Send the last answer, and drop what the client still sends, until it has read the answer or LINGER_S is over.
-
-    `receive` gives the client's next bytes, b"" once it is gone.
-    """
+async def part_with(sock: socket.socket, answer: bytes = b"") -> None:
+    """Send the last answer, and drop what the client still sends, until it has read the answer or LINGER_S is over."""
     with trio.move_on_after(LINGER_S):
         try:
             if answer:
@@ -24,5 +22,5 @@ async def part_with(sock: socket.socket, answer: bytes, receive: Callable[[], Aw
             sock.shutdown(socket.SHUT_WR)
         except OSError:
             return
-        while await receive():
+        while await receive_bytes(sock):
             pass

@@ -16,9 +16,6 @@ from wsproto.utilities import LocalProtocolError
 
 # A message beyond it is large: its rest must have room (SocketLink.take_room).
 LARGE_MESSAGE_BYTES = 64 * 1024
-# RFC 6455 section 7.4.1: a close frame without a code; never sent.
-NO_CODE = 1005
-PROTOCOL_ERROR = 1002
 
 
 class WholeMessage(NamedTuple):

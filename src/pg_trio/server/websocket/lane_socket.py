@@ -17,7 +17,6 @@ from __future__ import annotations
 import logging
 import math
 import socket
-import struct
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -27,7 +26,9 @@ from pg_trio.domain.socket_link import REFUSED_MESSAGE, SEND_TEXTS, UNSENT_BYTES
 from pg_trio.server.error_groups import errors_told
 from pg_trio.server.http1.asgi_scope import Address, read_address
 from pg_trio.server.http1.head import HttpHead
+from pg_trio.server.http1.parting import LINGER_S, part_with
 from pg_trio.server.http1.response import Response, ResponseMisuse
+from pg_trio.server.http1.socket_calls import receive_bytes, reset_on_close
 from pg_trio.server.http1.types import Message, Scope
 from pg_trio.server.websocket.frames import (
     FrameEvent,
@@ -49,16 +50,13 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("pg_trio.server")
 
-RECV_BYTES = 64 * 1024
-# 2 s for the last frames and the client's close frame: as long as the last answer of a connection has.
-CLOSE_S = 2.0
+# For the last frames and the client's close frame: as long as the last answer of a connection has.
+CLOSE_S = LINGER_S
 # 16 MiB, Hypercorn's own limit: the application sets a smaller one.
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 GOING_AWAY, MESSAGE_TOO_BIG, INTERNAL_ERROR, TRY_AGAIN_LATER = 1001, 1009, 1011, 1013
 # What `receive` says when the connection ended without a close frame (RFC 6455 section 7.4.1).
 ABNORMAL = 1006
-
-_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
 class LaneSocket:
@@ -184,7 +182,7 @@ class LaneSocket:
         """Let the client take the last frames, and send its close frame, before the connection ends."""
         with trio.move_on_after(CLOSE_S):
             while self._phase is SocketPhase.CLOSING:
-                data = await self._recv()
+                data = await receive_bytes(self._socket)
                 if not data:
                     self._phase = SocketPhase.GONE
                     return
@@ -193,17 +191,12 @@ class LaneSocket:
                     self._phase = SocketPhase.CLOSED
             while self._unsent.size and self._phase is not SocketPhase.GONE:
                 await self._wait_room()
-            try:
-                self._socket.shutdown(socket.SHUT_WR)
-            except OSError:
-                return
-            while await self._recv():
-                pass
+            await part_with(self._socket)
 
     def _close(self) -> None:
         if self._unsent.size:
             # What is half sent must not look whole, and the kernel must not keep it.
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+            reset_on_close(self._socket)
         self._lane.flusher.discard(self._socket)
         self._lane.forget(self, self._socket)
         # What the application hung up here may refer to this socket.
@@ -241,7 +234,7 @@ class LaneSocket:
                     return message
             if self._phase is not SocketPhase.OPEN:
                 return {"type": "websocket.disconnect", "code": ABNORMAL}
-            data = await self._recv()
+            data = await receive_bytes(self._socket)
             if not data:
                 self.note_left()
             self._heard = True
@@ -267,17 +260,6 @@ class LaneSocket:
         self._phase = SocketPhase.CLOSED
         self._wake()
         return {"type": "websocket.disconnect", "code": event.code}
-
-    async def _recv(self) -> bytes:
-        """The next bytes, or b"" once the client is gone."""
-        while True:
-            await trio.lowlevel.wait_readable(self._socket)
-            try:
-                return self._socket.recv(RECV_BYTES)
-            except BlockingIOError:
-                continue
-            except OSError:
-                return b""
 
     # ── sending ──────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from pg_trio.domain.detected_types import PII_LABELS, PUBLISHED_PII_TYPES
 from pg_trio.domain.guardrails import CustomPattern
 from pg_trio.stages.guardrails.birth_dates import DATE_OF_BIRTH, check_date_of_birth
@@ -64,10 +66,12 @@ _BUILT_IN: dict[str, tuple[str, Check, Resume, int]] = {
     "phone_generic": (PHONE_GENERIC, check_generic_phone, next_byte, 128),
 }
 
-DETECTORS: dict[str, Detector] = {
-    name: Detector(name, PII_LABELS[name], source, check, resume, longest)
-    for name, (source, check, resume, longest) in _BUILT_IN.items()
-}
+
+@cache
+def pii_detector(name: str) -> Detector:
+    """The detector of a type of personal data, compiled when it is first wanted."""
+    source, check, resume, longest = _BUILT_IN[name]
+    return Detector(name, PII_LABELS[name], source, check, resume, longest)
 
 
 def pii_finder(types: tuple[str, ...] | None, custom_patterns: tuple[CustomPattern, ...] = ()) -> ByteFinder:
@@ -84,7 +88,7 @@ def _built_in(types: tuple[str, ...] | None) -> list[Detector]:
         if name not in PII_LABELS:
             raise ValueError(f"types: unknown type {name!r}")
     wanted = PUBLISHED_PII_TYPES if types is None else types
-    return [DETECTORS[name] for name in PII_LABELS if name in wanted]
+    return [pii_detector(name) for name in PII_LABELS if name in wanted]
 
 
 def _custom(patterns: tuple[CustomPattern, ...]) -> list[Detector]:

@@ -17,6 +17,7 @@ import binascii
 import math
 import re
 from collections import Counter
+from functools import cache
 
 from pg_trio.domain.detected_types import SECRET_LABELS
 from pg_trio.stages.guardrails.byte_finder import ByteFinder
@@ -249,10 +250,12 @@ _BUILT_IN: dict[str, tuple[str, Check, Resume, int]] = {
     "generic_secret": (rf"{_NAMES}{_GIVEN}{_VALUE}|{_BEARER}", check_named, after_name, 256),
 }
 
-_DETECTORS: dict[str, Detector] = {
-    name: Detector(name, SECRET_LABELS[name], source, check, resume, longest)
-    for name, (source, check, resume, longest) in _BUILT_IN.items()
-}
+
+@cache
+def _detector(name: str) -> Detector:
+    """Compiled when it is first wanted: all of them take 2 MB, and most gateways use none."""
+    source, check, resume, longest = _BUILT_IN[name]
+    return Detector(name, SECRET_LABELS[name], source, check, resume, longest)
 
 
 def secret_finder(types: tuple[str, ...] | None) -> ByteFinder:
@@ -260,4 +263,4 @@ def secret_finder(types: tuple[str, ...] | None) -> ByteFinder:
     for name in types or ():
         if name not in SECRET_LABELS:
             raise ValueError(f"types: unknown type {name!r}")
-    return ByteFinder(tuple(_DETECTORS[name] for name in SECRET_LABELS if types is None or name in types))
+    return ByteFinder(tuple(_detector(name) for name in SECRET_LABELS if types is None or name in types))

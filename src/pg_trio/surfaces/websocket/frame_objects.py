@@ -23,7 +23,7 @@ def error_frame(
     request_id: UUID | None = None,
     tries: Tries | None = None,
 ) -> bytes:
-    """An `error` frame. `answer` are the fields `id` and `seq` of the answer that it ends; None: of none."""
+    """An `error` frame. `answer` has the fields `id` and `seq` of the answer that it ends; None if it ends none."""
     frame: dict[str, object] = {"type": "error", **(answer or {}), "status": error.status, "error": error.text}
     frame.update(error.fields())
     if tries is not None and isinstance(error, ProviderCallFailed | DeadlineExceeded | Overloaded):

@@ -25,7 +25,7 @@ from pg_trio.domain.log_row import LogRow
 from pg_trio.domain.request_filter import Cursor, RowChoice
 from pg_trio.web.admin.request_shapes import USAGE_FIELDS, Names, describe_request
 
-# More than the million lines of a spreadsheet would be of no use in one; 100,000 rows are some 40 MB.
+# A spreadsheet takes a million lines. 100,000 rows are some 40 MB.
 EXPORT_ROWS = 100_000
 PAGE_ROWS = 1_000
 EXPORTS = {"csv": "text/csv; charset=utf-8", "jsonl": "application/jsonl; charset=utf-8"}

@@ -68,11 +68,33 @@ AUTH_BYTES = 4 * 1024
 RETRY_AFTER_MS = 1_000
 
 
-class ChatGateway(Answerer, Protocol):
-    """What a socket asks of its worker's gateway."""
+class SocketLimits(Protocol):
+    """What bounds a socket: see ServerSettings."""
+
+    @property
+    def websocket_max_in_flight(self) -> int: ...
+
+    @property
+    def websocket_heartbeat_ms(self) -> int: ...
+
+    @property
+    def idle_timeout_ms(self) -> int: ...
+
+    @property
+    def write_timeout_ms(self) -> int: ...
+
+
+class SocketGateway(Answerer, Protocol):
+    """What sockets and their route ask of their worker's gateway."""
 
     @property
     def sockets(self) -> OpenSockets: ...
+
+    @property
+    def socket_limits(self) -> SocketLimits: ...
+
+    @property
+    def max_body_bytes(self) -> int: ...
 
     async def find_caller(self, authorization: Sequence[str], project: str, access: Access, at: float) -> Caller:
         """See Authenticate.find_caller."""
@@ -85,19 +107,6 @@ class ChatGateway(Answerer, Protocol):
 
     async def call_large(self, caller: Caller, size_bytes: int, work: Callable[..., Any], *given: Any) -> Any:
         """The result of `work`: in a thread, if the input is large."""
-
-
-class SocketLimits(Protocol):
-    """What bounds a socket: see ServerSettings."""
-
-    @property
-    def websocket_max_in_flight(self) -> int: ...
-
-    @property
-    def websocket_heartbeat_ms(self) -> int: ...
-
-    @property
-    def idle_timeout_ms(self) -> int: ...
 
 
 class ChatSocket:
@@ -118,22 +127,15 @@ class ChatSocket:
         "_template",
     )
 
-    def __init__(
-        self,
-        gateway: ChatGateway,
-        template: HeadTemplate,
-        limits: SocketLimits,
-        max_bytes: int,
-        link: SocketLink | None,
-        outlet: Outlet,
-    ) -> None:
+    def __init__(self, gateway: SocketGateway, template: HeadTemplate, link: SocketLink | None, outlet: Outlet) -> None:
         self._gateway = gateway
         self._template = template
-        self._limits = limits
-        self._max_bytes = max_bytes
+        # Those of the socket's beginning.
+        self._limits = gateway.socket_limits
+        self._max_bytes = gateway.max_body_bytes
         self._link = link
         self._outlet = outlet
-        self._protocol = ChatProtocol(limits.websocket_max_in_flight, needs_auth=not template.authorization)
+        self._protocol = ChatProtocol(self._limits.websocket_max_in_flight, needs_auth=not template.authorization)
         self._caller: Caller | None = None
         self._answers = Answers(gateway, self._protocol, outlet, self._why_cut, self._end_with)
         # The room of the large message that comes in.
@@ -368,7 +370,7 @@ async def keep_alive(care: CareOfConnection, heartbeat_s: float) -> None:
             return
 
 
-async def authenticate(gateway: ChatGateway, template: HeadTemplate) -> Caller:
+async def authenticate(gateway: SocketGateway, template: HeadTemplate) -> Caller:
     """The caller of a socket whose endpoint streams. Raises GatewayError."""
     caller = await gateway.find_caller(template.authorization, template.project, CHAT_ACCESS, time.time())
     assert template.slug is not None

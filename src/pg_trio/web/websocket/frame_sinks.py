@@ -9,25 +9,28 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import orjson
 
 from pg_trio.attachment import Outlives
 from pg_trio.attachment.answer_store import AnswerStore, AnswerWriter
 from pg_trio.attachment.owned_works import BEHIND_BYTES, OwnedWork
-from pg_trio.domain.call import Progress
+from pg_trio.domain.call import Progress, RequestHead
 from pg_trio.domain.kept_answer import AnswerEnd, AnswerHead, AnswerStart, KeepLimits
 from pg_trio.domain.project import Endpoint
 from pg_trio.web.asgi_types import AsgiEvent
-from pg_trio.web.kept_stream import stream_name
+from pg_trio.web.kept_stream import latest_end, stream_name
 from pg_trio.web.websocket.outlet import Outlet
 
 # The form of a kept answer: it is resumed here alone.
 FORM = "websocket"
 STARTED = b"started"
 # How an answer ended, by the type of its last frame.
-_ENDS: tuple[tuple[bytes, AnswerEnd], ...] = ((b'{"type":"done"', "whole"), (b'{"type":"cancelled"', "stopped"))
+_ENDS: tuple[tuple[bytes, AnswerEnd], ...] = (
+    (b'{"type":"done"', "whole"),
+    (b'{"type":"cancelled"', "stopped"),
+    (b'{"type":"error"', "failed"),
+)
 
 
 class SocketSink:
@@ -55,15 +58,14 @@ class SocketSink:
 class KeepingSink:
     """Sends an answer's frames to the work that the gateway owns, and keeps them. `work` is set when it runs.
 
-    `request_id` and `at` are the request's own, `answer_id` is the client's id of it.
+    `answer_id` is the client's id of the answer.
     """
 
-    __slots__ = ("_answers", "_id_field", "_keep_s", "_kept", "_of", "_started", "work")
+    __slots__ = ("_answers", "_head", "_id_field", "_keep_s", "_kept", "_started", "work")
 
-    def __init__(self, answers: AnswerStore, answer_id: str, of: Any) -> None:
+    def __init__(self, answers: AnswerStore, answer_id: str, head: RequestHead) -> None:
         self._answers = answers
-        # The request's head.
-        self._of = of
+        self._head = head
         self._id_field = id_field(answer_id)
         self._kept: AnswerWriter | None = None
         self._keep_s = 0.0
@@ -73,12 +75,13 @@ class KeepingSink:
     async def begin(self, started: bytes, endpoint: Endpoint, progress: Progress) -> None:
         """See message_call.FrameSink. If the answer cannot be kept, it is like any other."""
         self._started = started + b"\n"
-        caller, head, work = progress.caller, self._of, self.work
+        caller, head, work = progress.caller, self._head, self.work
         assert caller is not None
         assert work is not None
         if not endpoint.resumable_streams:
             return
-        of = AnswerHead(head.request_id, endpoint.uuid, endpoint.slug, FORM, FORM, head.at)
+        ends_by = latest_end(head, endpoint)
+        of = AnswerHead(head.request_id, endpoint.uuid, endpoint.slug, FORM, FORM, head.at, ends_by=ends_by)
         kept = await self._answers.claim(stream_name(caller, head.request_id), of, KeepLimits(endpoint.resume_bytes))
         if not isinstance(kept, AnswerWriter):
             if kept is not None:
@@ -96,7 +99,7 @@ class KeepingSink:
             kept.add([frame.replace(self._id_field, b"", 1) for frame in rendered.split(b"\n")])
             if is_last:
                 # Before the client has its end: what it asks for next finds the answer ended.
-                kept.end(end_of(rendered.rpartition(b"\n")[2]), self._keep_s)
+                kept.end(end_of(rendered.rpartition(b"\n")[2]) or "failed", self._keep_s)
         body, self._started = self._started + rendered, b""
         await work.send({"type": FORM, "body": body, "seq": seq, "is_last": is_last})
 
@@ -106,9 +109,9 @@ class KeepingSink:
             self._kept.end("cut", self._keep_s)
 
 
-def end_of(last: bytes) -> AnswerEnd:
-    """How an answer with this last frame ended."""
-    return next((how for start, how in _ENDS if last.startswith(start)), "failed")
+def end_of(frame: bytes) -> AnswerEnd | None:
+    """How an answer ended whose last frame this is; None for a frame that ends none."""
+    return next((how for start, how in _ENDS if frame.startswith(start)), None)
 
 
 def id_field(answer_id: str) -> bytes:

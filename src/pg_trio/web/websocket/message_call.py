@@ -15,8 +15,9 @@ from pg_trio.domain.log_row import AttemptRow
 from pg_trio.domain.project import Endpoint
 from pg_trio.domain.stage_times import StageTimes
 from pg_trio.errors import GatewayError
-from pg_trio.surfaces import StreamSummary, Tries
+from pg_trio.surfaces import Tries
 from pg_trio.surfaces.websocket import MESSAGE_SURFACE, FrameWriter, MessageSurface
+from pg_trio.web.named_stream import NamedStream
 from pg_trio.web.websocket.chat_protocol import AskMessage
 
 NO_USAGE = Usage(0, 0)
@@ -137,27 +138,19 @@ class HandshakeCall(MessageCall):
         self.why_cut = lambda: None
 
 
-class SocketStream:
+class SocketStream(NamedStream):
     """A client that reads a streamed answer over a WebSocket; see domain.call.StreamClient."""
 
-    __slots__ = ("_call", "_endpoint", "_has_started", "_model", "_progress", "_provider", "_session_id", "_writer")
+    __slots__ = ("_call", "_endpoint", "_has_started", "_writer")
 
     def __init__(
         self, call: MessageCall, writer: FrameWriter, progress: Progress, session_id: UUID | None, endpoint: Endpoint
     ) -> None:
+        super().__init__(call.head.request_id, progress, session_id)
         self._call = call
         self._writer = writer
-        self._progress = progress
-        self._session_id = session_id
         self._endpoint = endpoint
         self._has_started = False
-        # Whose tokens they are: None before the first.
-        self._provider: str | None = None
-        self._model = ""
-
-    def name_source(self, provider: str, model: str) -> None:
-        """Say whose tokens follow."""
-        self._provider, self._model = provider, model
 
     def name_speaker(self, provider: str, model: str) -> None:
         """Say whose reasoning follows: the `started` frame names it."""
@@ -185,18 +178,7 @@ class SocketStream:
         """End a complete answer."""
         if not self._has_started:
             await self._start()
-        progress = self._progress
-        summary = StreamSummary(
-            request_id=self._call.head.request_id,
-            provider=self._provider,
-            model=self._model,
-            attempts=len(progress.attempts.tries),
-            first_token_ms=progress.attempts.first_token_ms,
-            times=progress.times_so_far(),
-            session_id=self._session_id,
-            verdicts=progress.verdicts if progress.tells_verdicts else None,
-        )
-        await self._call.send(self._writer.finish(finish_reason, usage, summary), is_last=True)
+        await self._call.send(self._writer.finish(finish_reason, usage, self.summarize()), is_last=True)
 
     async def finish_stopped(self, usage: Usage) -> None:
         """End one that a client has stopped."""

@@ -4,8 +4,8 @@ Rules:
 1. An answer frees its id and its place in the moment in which its last frame is queued. Its task may go on for a
    moment: it writes the row.
 2. `cancel` ends the answer where it is: what the client has of it is settled, and stored in its session. Its upstream
-   connection is closed at once. Before the stream has begun, and where a slow reader holds its end up, the answer's
-   task is cancelled instead.
+   connection is closed at once. The answer's task is cancelled instead before the stream has begun, and if a slow
+   reader holds up its end.
 3. The tasks of one socket are bounded: beyond the answers under way there are only such ends, and refusals.
 4. The answers of a resumable endpoint are works of the gateway's (pg_trio.attachment). The socket's task follows them.
 """

@@ -118,6 +118,6 @@ class QueuedOutlet:
             self._writes_since = trio.current_time()
             await self._send({"type": "websocket.send", "text": frame.decode()})
             self._writes_since = None
-            # A frame more or less than the joints: as good as exact.
+            # Line ends between frames count until the queue is empty: a byte for each frame.
             self._size = self._size - len(frame) if self._frames else 0
             self._changed.unpark_all()

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from contextlib import suppress
-from uuid import UUID
 
 import trio
 
@@ -15,13 +13,9 @@ from pg_trio.domain.project import Caller
 from pg_trio.errors import AnswerCut, BadRequest, GatewayError, StreamInterrupted, StreamNotAccessible
 from pg_trio.surfaces.openai_shapes import usage_object
 from pg_trio.surfaces.websocket import dump_frame, error_frame
-from pg_trio.web.kept_stream import stream_name
+from pg_trio.web.kept_reading import STOP_WAIT_S, find_kept, receive_parts
 from pg_trio.web.websocket.chat_protocol import ResumeAnswer
-from pg_trio.web.websocket.frame_sinks import FORM, STARTED, SocketSink, add_id, id_field
-
-_UUID = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
-# 2 s for a stopped answer to end: as for `DELETE` (web/stream_routes.py).
-STOP_WAIT_S = 2.0
+from pg_trio.web.websocket.frame_sinks import FORM, STARTED, SocketSink, add_id, end_of, id_field
 
 
 class ResumedAnswer:
@@ -77,11 +71,7 @@ class ResumedAnswer:
     async def _find(self) -> KeptAnswer:
         """The caller's answer, at its place. Raises StreamNotAccessible, or BadRequest if there is no such place."""
         order = self._order
-        if self._answers is None or _UUID.fullmatch(order.request_id) is None:
-            raise StreamNotAccessible
-        answer = await self._answers.find(stream_name(self._caller, UUID(order.request_id)))
-        if answer is None:
-            raise StreamNotAccessible
+        answer = await find_kept(self._answers, self._caller, order.request_id)
         try:
             head = answer.head
             if head.form != FORM or head.slug != self._slug or answer.ended == "outgrown":
@@ -107,7 +97,7 @@ class ResumedAnswer:
                     await self._send_started(answer)
                 if first and await self._send_parts(first):
                     return
-                while parts := await answer.receive():
+                while parts := await receive_parts(answer, trio.lowlevel.checkpoint):
                     if await self._send_parts(parts):
                         return
                 ended = answer.ended
@@ -131,11 +121,6 @@ class ResumedAnswer:
         """Whether the last of them ends the answer."""
         self._seq += len(parts)
         frames = [add_id(part, self._field) for part in parts]
-        is_last = is_last_part(parts[-1])
+        is_last = end_of(parts[-1]) is not None
         await self._sink.send(b"\n".join(frames), self._seq, is_last=is_last)
         return is_last
-
-
-def is_last_part(part: bytes) -> bool:
-    """Whether a kept part ends its answer."""
-    return part.startswith((b'{"type":"done"', b'{"type":"error"', b'{"type":"cancelled"'))

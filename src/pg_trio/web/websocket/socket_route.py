@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Protocol
 
 import trio
 from attrs import evolve
@@ -29,29 +28,12 @@ from pg_trio.web.asgi_types import Receive, Scope, Send
 from pg_trio.web.client_address import Networks
 from pg_trio.web.cors import CorsTable
 from pg_trio.web.head_template import HeadTemplate, Peer
-from pg_trio.web.websocket.chat_socket import AUTH_S, ChatGateway, ChatSocket, SocketLimits, authenticate
+from pg_trio.web.websocket.chat_socket import AUTH_S, ChatSocket, SocketGateway, authenticate
 from pg_trio.web.websocket.handshake import SocketHandshake, match_socket, read_handshake
 from pg_trio.web.websocket.outlet import LaneOutlet, QueuedOutlet
 
 # `Retry-After` where a worker has as many sockets as it may have: they last minutes, and other workers may have room.
 FULL_RETRY_S = 1
-
-
-class ServerLimits(SocketLimits, Protocol):
-    """See ServerSettings."""
-
-    @property
-    def write_timeout_ms(self) -> int: ...
-
-
-class SocketGateway(ChatGateway, Protocol):
-    """What the route asks of its worker's gateway."""
-
-    @property
-    def socket_limits(self) -> ServerLimits: ...
-
-    @property
-    def max_body_bytes(self) -> int: ...
 
 
 def covers_socket(path: bytes) -> bool:
@@ -87,9 +69,9 @@ class SocketRoute:
         with gateway.sockets.count_one():
             await send({"type": "websocket.accept", "subprotocol": handshake.subprotocol, "headers": []})
             link: SocketLink | None = (scope.get("extensions") or {}).get(SOCKET_EXTENSION)
-            limits = gateway.socket_limits
-            outlet = LaneOutlet(send) if link is not None else QueuedOutlet(send, limits.write_timeout_ms / 1000)
-            socket = ChatSocket(gateway, template, limits, gateway.max_body_bytes, link, outlet)
+            write_s = gateway.socket_limits.write_timeout_ms / 1000
+            outlet = LaneOutlet(send) if link is not None else QueuedOutlet(send, write_s)
+            socket = ChatSocket(gateway, template, link, outlet)
             care = find_care(scope)
             # What the handshake said takes memory as long as the socket lasts.
             del scope, handshake

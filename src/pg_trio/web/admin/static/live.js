@@ -68,7 +68,7 @@ function listen() {
 }
 
 function save(kind) {
-  // The server writes the file, so its size is none of the page's.
+  // The server writes the file, so the page does not hold it in memory.
   el("a", { href: `${root}/admin/api/v1/requests?format=${kind}${query()}`, download: `requests.${kind}` }).click();
   say("The export is being downloaded.");
 }
