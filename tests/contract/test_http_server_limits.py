@@ -527,6 +527,7 @@ def _count_connections() -> int:
     return sum(type(thing) is connection.LaneConnection for thing in gc.get_objects())
 
 
+@pytest.mark.slow
 async def test_ended_connections_are_forgotten() -> None:
     before = _count_connections()
 

@@ -171,6 +171,18 @@ def deflate_raw(data: bytes) -> bytes:
         ("binary", BODY),
         ("gzip", BODY),
     ],
+    ids=[
+        "gzip",
+        "two members",
+        "zlib",
+        "raw deflate",
+        "identity",
+        "twice",
+        "a charset",
+        "none",
+        "binary",
+        "not compressed",
+    ],
 )
 async def test_unasked_coding_is_undone(coding: str, body: bytes, caller: Caller, serve: Serve) -> None:
     server = await serve(answers(answer_with(body, headers=f"content-encoding: {coding}\r\n".encode())))

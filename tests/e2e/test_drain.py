@@ -54,6 +54,7 @@ async def ask_slowly(site: Site, served: Served, nursery: trio.Nursery) -> list[
     return answers
 
 
+@pytest.mark.slow
 async def test_newcomers_are_refused_while_answers_finish(nursery: trio.Nursery, site: Site) -> None:
     served = await site.serve(nursery, "--workers", "2")
     async with trio.open_nursery() as asking:

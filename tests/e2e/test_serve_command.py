@@ -153,6 +153,7 @@ async def test_rate_limit_holds_for_all_workers(nursery: trio.Nursery, setup: Se
     assert (20, 20) == (statuses.count(200), statuses.count(429))
 
 
+@pytest.mark.slow
 async def test_killed_workers_reservations_are_taken_back(nursery: trio.Nursery, setup: Setup) -> None:
     # Room for one request at a time: 1,000 output tokens and a few of input, at a cent a token.
     budget: dict[str, Any] = {
@@ -180,6 +181,7 @@ async def test_killed_workers_reservations_are_taken_back(nursery: trio.Nursery,
     assert (422, 200) == (refused.status, allowed.status)
 
 
+@pytest.mark.slow
 async def test_killed_parent_leaves_no_orphans(nursery: trio.Nursery, setup: Setup) -> None:
     served = await setup.serve(nursery, "--workers", "2")
     workers = setup.workers()
@@ -223,6 +225,7 @@ async def test_bad_configuration_changes_nothing(nursery: trio.Nursery, setup: S
     assert (200, before) == (answer.status, after)
 
 
+@pytest.mark.slow
 async def test_reload_cuts_no_answer(nursery: trio.Nursery, setup: Setup) -> None:
     setup.simulator.behave("ok", "latency=700ms")
     served = await setup.serve(nursery, "--workers", "2")
@@ -319,6 +322,7 @@ async def test_second_gateway_on_same_data_is_refused(nursery: trio.Nursery, set
     assert f"another pg-trio serve (process {served.process.pid}) uses this data directory" in said
 
 
+@pytest.mark.slow
 async def test_broken_file_on_disk_hurts_nobody(nursery: trio.Nursery, setup: Setup) -> None:
     served = await setup.serve(nursery, "--workers", "2")
     before = setup.workers()
@@ -394,6 +398,7 @@ async def test_stock_hypercorn_serves_the_same(nursery: trio.Nursery, setup: Set
     assert re.search(r"Running on http://127\.0\.0\.1", served.output)
 
 
+@pytest.mark.slow
 async def test_killed_workers_places_are_given_back(nursery: trio.Nursery, setup: Setup) -> None:
     status, _, said = await run_command("token", "limit", "--config", str(setup.config), "1", "--max-concurrent", "1")
     assert 0 == status, said

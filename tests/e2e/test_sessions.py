@@ -362,6 +362,7 @@ async def test_calls_at_once_lose_nothing(gateway: Gateway) -> None:
     assert [("assistant", f"You said: {text}") for _, text in said[::2]] == said[1::2]
 
 
+@pytest.mark.slow
 async def test_locked_file_stops_sessions_alone(lane: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
     session = await begin(lane)
     with closing(sqlite3.connect(lane.settings.gateway.data_dir / "sessions.db", isolation_level=None)) as holder:

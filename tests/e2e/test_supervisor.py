@@ -152,6 +152,7 @@ async def test_old_worker_that_stays_is_killed(
     assert "ended with status" not in caplog.text
 
 
+@pytest.mark.slow
 async def test_new_worker_that_hangs_leaves_the_old_one(tmp_path: Path) -> None:
     supervisor = make_planned(tmp_path, "rh")
 

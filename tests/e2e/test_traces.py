@@ -237,6 +237,7 @@ def outcome(span: ReceivedSpan) -> str:
     return "cancelled" if said == "lost" else said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["hang", "refuse", "gone"])
 async def test_troubled_collector_costs_requests_nothing(
     nursery: trio.Nursery, tmp_path: Path, receiver: Receiver, mode: str
@@ -259,6 +260,7 @@ async def test_troubled_collector_costs_requests_nothing(
         await gateway.stop()
 
 
+@pytest.mark.slow
 async def test_hanging_collector_fills_the_queue_alone(nursery: trio.Nursery, receiver: Receiver) -> None:
     receiver.mode = "hang"
     feed = TraceFeed([f"{receiver.endpoint}/v1/traces", "1", "0"], write_line=lambda _: LINE)
@@ -282,6 +284,7 @@ async def test_hanging_collector_fills_the_queue_alone(nursery: trio.Nursery, re
     assert dropped < feed.dropped
 
 
+@pytest.mark.slow
 async def test_process_that_dies_is_started_again(nursery: trio.Nursery, receiver: Receiver) -> None:
     feed = TraceFeed([f"{receiver.endpoint}/v1/traces", "1", "0"], write_line=lambda _: LINE)
     nursery.start_soon(feed.run)

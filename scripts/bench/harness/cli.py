@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import ast
 import contextlib
+import functools
 import importlib
 import json
 import pkgutil
@@ -51,6 +52,7 @@ def take_turns(rounds: int, rows: Mapping[str, Callable[[], Mapping[str, float]]
     return found
 
 
+@functools.cache
 def list_benches() -> dict[str, str]:
     """Every bench's name and the first line of its help; no bench is imported."""
     found, folder = {}, Path(benches.__path__[0])
