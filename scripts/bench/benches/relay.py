@@ -5,6 +5,7 @@ second the source (a provider that sends each token as an event of its own in a 
 row is a load:
 
   lone    64 streams, a token every 20 ms each: every token comes alone, as from a model
+  steady  256 streams, a token every 12 ms each: 21,300 tokens a second
   busy    512 streams, a token every 20 ms each: 25,600 tokens a second
   flood   32 streams as fast as they go: what came together is relayed together
   many    --streams at once (2,000), a token every second each: memory a stream
@@ -29,7 +30,7 @@ from scripts.bench.harness.streams import StreamLoad, measure_streams
 from scripts.bench.harness.tables import Found, Report, tabulate
 from scripts.bench.harness.target import MODEL, QUESTION, StreamOrder
 
-LOADS = ("lone", "busy", "flood", "many")
+LOADS = ("lone", "steady", "busy", "flood", "many")
 COLUMNS = {
     "load": "",
     "streams": "{streams_sum:,.0f}",
@@ -63,7 +64,12 @@ def run(options: Options) -> Reports:
     if not (options.root / "src/pg_trio/__init__.py").is_file():
         raise BenchError(f"{options.root}: no src/pg_trio in it")
     factor, many = (1, options.streams or 200) if options.quick else (4, options.streams or 2000)
-    shapes = ((64, 100 * factor, 20_000), (512, 100 * factor, 20_000), (32, 1000 * factor, 0))
+    shapes = (
+        (64, 100 * factor, 20_000),
+        (256, 100 * factor, 14_000),
+        (512, 100 * factor, 20_000),
+        (32, 1000 * factor, 0),
+    )
     orders = [StreamOrder(*shape) for shape in (*shapes, (many, 4 + 2 * factor, 1_000_000))]
     found: Found = {}
     with open_site() as site, site.run_source() as source:
