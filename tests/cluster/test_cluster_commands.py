@@ -61,6 +61,24 @@ async def test_doctor_looks_at_both_engines(config: Path, redis: RedisServer) ->
     assert (1, 1) == (before[0], away[0])
 
 
+async def test_doctor_on_a_new_node_asks_the_engines(config: Path, redis: RedisServer) -> None:
+    examined = await run_command("doctor", "--config", str(config))
+
+    assert f"ok      Redis at 127.0.0.1:{redis.port}: answers" in examined[1]
+    assert "problem PostgreSQL: steps are missing" in examined[1]
+    assert "data: not there" in examined[1]
+
+
+async def test_doctor_misses_no_file_that_a_node_does_not_have(config: Path) -> None:
+    (config.parent / "data").mkdir(mode=0o700)
+
+    examined = await run_command("doctor", "--config", str(config))
+
+    assert "log.db: not there; the gateway creates it" in examined[1]
+    assert "tokens.db" not in examined[1]
+    assert "sessions.db" not in examined[1]
+
+
 async def test_single_machine_is_carried_over(
     config: Path, postgres_server: PostgresServer, postgres_url: str, nursery: trio.Nursery, tmp_path: Path
 ) -> None:

@@ -16,13 +16,15 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from attrs import define, field, frozen
 
 from pg_trio.cli.place import add_place, locate
-from pg_trio.config.cluster_settings import ClusterSettings
 from pg_trio.errors import ConfigError, StoreError
+
+if TYPE_CHECKING:
+    from pg_trio.stores.administration import Administration, StoreCheck
 
 MIB = 1024 * 1024
 # 256 MiB: a busy log with bodies fills it in minutes. 1 GiB: enough time to act.
@@ -94,7 +96,12 @@ def examine(arguments: argparse.Namespace) -> Iterator[Finding]:
         yield Finding("problem", f"{error}\nNothing else was looked at; with --data-dir DIR the data is.")
         return
     yield Finding("ok", f"{place.source}: no mistakes" if place.projects is not None else f"{place.data_dir}: given")
-    yield from _examine_directory(place.data_dir, place.cluster)
+    from pg_trio.stores.administration import administer
+
+    stores = administer(place.data_dir, place.cluster)
+    # First: a node that has not served yet has no directory, but its engines can be asked.
+    yield from map(_find, stores.check_engines())
+    yield from _examine_directory(place.data_dir, stores)
 
 
 def _report(finding: Finding, *, fixes: bool) -> bool:
@@ -116,7 +123,7 @@ def _report(finding: Finding, *, fixes: bool) -> bool:
 # ── what is looked at ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _examine_directory(data_dir: Path, cluster: ClusterSettings | None) -> Iterator[Finding]:
+def _examine_directory(data_dir: Path, stores: Administration) -> Iterator[Finding]:
     if not data_dir.is_dir():
         what = "a file, not a directory" if data_dir.exists() else "not there; `pg-trio serve` makes it, if it is right"
         yield Finding("problem", f"{data_dir}: {what}.")
@@ -126,7 +133,7 @@ def _examine_directory(data_dir: Path, cluster: ClusterSettings | None) -> Itera
         return
     yield from _examine_permissions(data_dir)
     yield _examine_space(data_dir)
-    yield from _examine_databases(data_dir, cluster)
+    yield from _examine_databases(stores)
     yield _examine_reservations(data_dir)
 
 
@@ -159,13 +166,15 @@ def _examine_space(data_dir: Path) -> Finding:
     return Finding("note" if free < LITTLE_SPACE_BYTES else "ok", text)
 
 
-def _examine_databases(data_dir: Path, cluster: ClusterSettings | None) -> Iterator[Finding]:
-    from pg_trio.stores.administration import administer
-
+def _examine_databases(stores: Administration) -> Iterator[Finding]:
     working = WorkingLine()
-    for check in administer(data_dir, cluster).check(working.tell):
+    for check in stores.check_files(working.tell):
         working.clear()
-        yield Finding(check.state, check.text)
+        yield _find(check)
+
+
+def _find(check: StoreCheck) -> Finding:
+    return Finding(check.state, check.text)
 
 
 def _examine_reservations(data_dir: Path) -> Finding:

@@ -62,7 +62,10 @@ async def run_worker(
                 await _serve(app, settings, sockets, orders, ready)
                 nursery.cancel_scope.cancel(reason="served")
     except* LifespanFailureError as group:
-        refused += [str(error) for error in leaves(group)]
+        # Hypercorn puts the application's text into a sentence of its own.
+        refused += [
+            str(error).removeprefix("Lifespan failure in startup. '").removesuffix("'") for error in leaves(group)
+        ]
     if refused:
         raise WorkersFailed("\n".join(refused))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from datetime import tzinfo
 from pathlib import Path
@@ -19,7 +19,7 @@ from pg_trio.domain.request_filter import RowChoice
 from pg_trio.domain.request_sums import Overview, TimeRange
 from pg_trio.errors import StoreError
 from pg_trio.store.backup import back_up
-from pg_trio.store.databases import DATABASES
+from pg_trio.store.databases import DATABASES, Database
 from pg_trio.store.health import Working, check_database
 from pg_trio.store.log_reader import LogFilter, LogReader
 from pg_trio.store.operator_admin import OperatorAdmin
@@ -117,8 +117,11 @@ class Administration(Protocol):
     def back_up(self, archive: Path, progress: Progress, *, replace: bool = False) -> list[str]:
         """Copy every existing store into one archive. Returns their names."""
 
-    def check(self, working: Working) -> Iterator[StoreCheck]:
-        """The state of each store. Reads every store completely and changes nothing. `working` is called meanwhile."""
+    def check_engines(self) -> Iterator[StoreCheck]:
+        """Whether each server that the stores are at can be used. Changes nothing."""
+
+    def check_files(self, working: Working) -> Iterator[StoreCheck]:
+        """The state of each file. Reads every file completely and changes nothing. `working` is called meanwhile."""
 
 
 @frozen(slots=True)
@@ -154,17 +157,26 @@ class EmbeddedAdministration:
         """See Administration."""
         return back_up(self.data_dir, archive, progress, replace=replace)
 
-    def check(self, working: Working) -> Iterator[StoreCheck]:
+    def check_engines(self) -> Iterator[StoreCheck]:
+        """See Administration: there are none."""
+        return iter(())
+
+    def check_files(self, working: Working) -> Iterator[StoreCheck]:
         """See Administration."""
-        for database in DATABASES:
-            path = self.data_dir / database.file_name
-            if not path.exists():
-                yield StoreCheck("note", f"{path}: not there; the gateway creates it when it is needed")
-                continue
-            try:
-                yield StoreCheck("ok", check_database(self.data_dir, database, working))
-            except StoreError as error:
-                yield StoreCheck("problem", str(error))
+        return check_databases(self.data_dir, DATABASES, working)
+
+
+def check_databases(data_dir: Path, databases: Iterable[Database], working: Working) -> Iterator[StoreCheck]:
+    """The state of each of these files of a data directory."""
+    for database in databases:
+        path = data_dir / database.file_name
+        if not path.exists():
+            yield StoreCheck("note", f"{path}: not there; the gateway creates it when it is needed")
+            continue
+        try:
+            yield StoreCheck("ok", check_database(data_dir, database, working))
+        except StoreError as error:
+            yield StoreCheck("problem", str(error))
 
 
 def administer(data_dir: Path, cluster: ClusterSettings | None = None) -> Administration:

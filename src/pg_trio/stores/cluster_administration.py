@@ -24,7 +24,9 @@ from pg_trio.cluster.redis.dialing import connect_to, greet_for
 from pg_trio.config.cluster_settings import ClusterSettings
 from pg_trio.errors import StoreError
 from pg_trio.stages.budget import month_of, month_start
+from pg_trio.store.databases import DATABASES
 from pg_trio.store.health import Working
+from pg_trio.store.log_file import FILE_NAME as LOG_NAME
 from pg_trio.store.log_reader import LogReader
 from pg_trio.store.whole_machine import (
     read_all_messages,
@@ -40,6 +42,7 @@ from pg_trio.stores.administration import (
     Progress,
     StoreCheck,
     TokenAdministration,
+    check_databases,
 )
 
 # A command may wait longer than a request.
@@ -98,11 +101,16 @@ class ClusterAdministration:
         """See Administration: this node's own files. PostgreSQL has tools of its own (pg_dump)."""
         return self.own.back_up(archive, progress, replace=replace)
 
-    def check(self, working: Working) -> Iterator[StoreCheck]:
-        """See Administration."""
+    def check_engines(self) -> Iterator[StoreCheck]:
+        """See Administration: Redis and PostgreSQL."""
         yield self._check_redis()
         yield self._check_postgres()
-        yield from self.own.check(working)
+
+    def check_files(self, working: Working) -> Iterator[StoreCheck]:
+        """See Administration: this node's log, and what it has from the time before it was a node."""
+        data_dir = self.own.data_dir
+        here = [one for one in DATABASES if one.file_name == LOG_NAME or (data_dir / one.file_name).exists()]
+        return check_databases(data_dir, here, working)
 
     def _check_redis(self) -> StoreCheck:
         address = self.cluster.redis
