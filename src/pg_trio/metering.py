@@ -103,6 +103,7 @@ def _gauges_of(parts: MeteredParts) -> Mapping[str, Callable[[], float]]:
         "pg_trio_websockets_open": parts.count_sockets,
         "pg_trio_log_queue_rows": lambda: getattr(stores.log, "waiting", 0),
         STORAGE_UP[0]: is_storage_up,
+        **stores.ledger.gauges,
     }
 
 

@@ -15,6 +15,7 @@ from tests.cluster.world import ClusterWorld, ask
 from tests.support.engine_relay import engine_relay
 from tests.support.engines import PostgresServer, RedisServer, running_postgres, running_redis
 from tests.support.gateway import Gateway, endpoint, project
+from tests.support.metrics_text import scrape
 
 CONFIGURATION = "\n".join(
     [
@@ -224,6 +225,44 @@ async def test_gateway_starts_without_its_engines(world: ClusterWorld) -> None:
 
     assert 503 == status
     await world.stop()
+
+
+async def test_metrics_say_which_engine_is_away(world: ClusterWorld) -> None:
+    port = int(world.postgres_url.rpartition(":")[2].partition("/")[0])
+    async with engine_relay(world.redis.port) as redis, engine_relay(port) as postgres:
+        url = world.postgres_url.replace(f":{port}/", f":{postgres.port}/")
+        public = "[observe]\nmetrics_public = true\n" + CONFIGURATION
+        await world.start(CONFIGURATION, 1)
+        token = world.make_token()
+        # It knows no change that would empty its cache.
+        _, node = await world.start(public, 1, redis_port=redis.port, postgres_url=url)
+        assert 200 == (await ask(node, token, "open")).status
+        # One node has heard of the other, and its row has been sent.
+        well = await read_figures_until(node, nodes=2, unsent=0)
+        for relay in (redis, postgres):
+            relay.accepts = False
+            relay.cut()
+        assert 200 == (await ask(node, token, "open")).status
+        away = await read_figures_until(node, redis=0, postgres=0, unsent=1)
+        for relay in (redis, postgres):
+            relay.accepts = True
+        back = await read_figures_until(node, redis=1, postgres=1, unsent=0)
+        await world.stop()
+
+    assert {"redis": 1, "postgres": 1, "nodes": 2, "unsent": 0} == well == back
+    assert {"redis": 0, "postgres": 0, "nodes": 2, "unsent": 1} == away
+
+
+async def read_figures_until(node: Gateway, **wanted: float) -> dict[str, float]:
+    """What `/metrics` says of the cluster, once it says what is wanted."""
+    names = {"redis": "redis_up", "postgres": "postgres_up", "nodes": "cluster_nodes", "unsent": "log_unsent_rows"}
+    with trio.fail_after(LIMIT_S):
+        while True:
+            scraped = await scrape(node.port)
+            figures = {short: scraped.sum(f"pg_trio_{name}") for short, name in names.items()}
+            if wanted.items() <= figures.items():
+                return figures
+            await trio.sleep(0.05)
 
 
 @pytest.mark.slow

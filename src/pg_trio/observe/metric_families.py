@@ -186,6 +186,9 @@ SAMPLED = (
     ("pg_trio_connections_open", "gauge", "Connections from clients."),
     ("pg_trio_websockets_open", "gauge", "WebSockets of clients."),
     ("process_cpu_seconds", "counter", "Total user and system CPU time spent in seconds."),
+    ("pg_trio_redis_up", "gauge", "1 if the worker can use Redis, else 0."),
+    ("pg_trio_postgres_up", "gauge", "1 if the worker can use PostgreSQL, else 0."),
+    ("pg_trio_cluster_nodes", "gauge", "Nodes that live, as the worker last heard from Redis."),
 )
 # Of the workers' processes.
 PROCESS = (
@@ -198,6 +201,7 @@ PROCESS = (
 # These are sums over all workers.
 SAMPLED_SUMS = (
     ("pg_trio_log_queue_rows", "gauge", "Rows that wait for the log's writer."),
+    ("pg_trio_log_unsent_rows", "gauge", "Rows of this node's log that are not known to be in PostgreSQL."),
     ("pg_trio_log_dropped", "counter", "Rows that the log could not take."),
     ("pg_trio_traces_dropped", "counter", "Traces of requests that were not exported because their queue was full or"
                                           " the collector did not take them."),

@@ -73,6 +73,7 @@ class ClusterEngines:
 
     cluster: ClusterSettings
     _pool: PostgresPool | None = None
+    _forwarder: LogForwarder | None = None
 
     async def open_tokens(self, settings: GatewaySettings, lifetime: Lifetime) -> PostgresTokens:
         """See OpenTokens."""
@@ -90,6 +91,7 @@ class ClusterEngines:
         node = Node(self.cluster.node, read_node_id(settings.data_dir))
         spool = await LogSpool.open(settings.data_dir)
         forwarder = LogForwarder(await self._open_pool(lifetime), node, spool, settings.log_max_age_days)
+        self._forwarder = forwarder
         # Before the log, so that it closes after it.
         lifetime.close_with(forwarder.aclose)
         lifetime.run(forwarder.run)
@@ -109,7 +111,11 @@ class ClusterEngines:
 
     async def open_ledger(self, settings: Settings, log: LogBook, lifetime: Lifetime) -> Ledger:
         """See OpenLedger."""
-        return await open_ledger(self.cluster, await self._open_pool(lifetime), settings, lifetime)
+        ledger = await open_ledger(self.cluster, await self._open_pool(lifetime), settings, lifetime)
+        return evolve(ledger, gauges={**ledger.gauges, "pg_trio_log_unsent_rows": self._count_unsent})
+
+    def _count_unsent(self) -> int:
+        return 0 if self._forwarder is None else self._forwarder.unsent
 
     async def _open_pool(self, lifetime: Lifetime) -> PostgresPool:
         if self._pool is None:
@@ -139,7 +145,13 @@ async def open_ledger(cluster: ClusterSettings, pool: PostgresPool, settings: Se
         return HolderBooks(buckets, budgets.start(holders), permits, holders.has_room)
 
     open_holders = watch_holders(HolderFile(settings, None, join, ACCOUNTS), budgets, lifetime)
-    return Ledger(buckets, spend, permits, share_out(settings, parts, redis.client, node, lifetime), open_holders)
+    gauges = {
+        "pg_trio_redis_up": lambda: redis.client.is_up,
+        "pg_trio_postgres_up": lambda: pool.is_up,
+        "pg_trio_cluster_nodes": lambda: node.live_nodes,
+    }
+    health = share_out(settings, parts, redis.client, node, lifetime)
+    return Ledger(buckets, spend, permits, health, open_holders, gauges)
 
 
 @frozen(slots=True, eq=False)

@@ -30,6 +30,8 @@ from pg_trio.stages.open_session import SessionBook
 from pg_trio.stores.client_tokens import ParentTokens
 
 Task: TypeAlias = Callable[[], Awaitable[None]]
+# Reads of figures, by the names of the gauges (observe/metric_families.py).
+Gauges: TypeAlias = Mapping[str, Callable[[], float]]
 OpenKeyed: TypeAlias = Callable[[], Awaitable[AnswerStore | None]]
 
 
@@ -97,7 +99,7 @@ class Ledger:
     """The open state that all workers share: limits, spend, leases, and the health of candidates.
 
     `open_holders` opens what is counted by client tokens. None: that is counted in the same books, which always have
-    room.
+    room. `gauges` tell of servers that it is at.
     """
 
     buckets: Buckets
@@ -105,6 +107,7 @@ class Ledger:
     leases: Leases
     health: NodeHealth
     open_holders: OpenHolders | None = None
+    gauges: Gauges = field(factory=dict)
 
     async def share_books(self) -> HolderBooks:
         """The books for client tokens of a ledger without `open_holders`."""

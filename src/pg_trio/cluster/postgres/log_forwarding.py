@@ -70,8 +70,11 @@ class LogForwarder:
     node: Node
     spool: LogSpool
     max_age_days: int
+    # Rows that are not known to be in PostgreSQL. 0 at the workers that do not send.
+    unsent: int = field(default=0, init=False)
     # How far the spool has come; None until it is known.
     _last_id: int | None = None
+    _known_id: int = 0
     _days: set[int] = field(factory=set)
     _outage: Outage = field(factory=lambda: Outage(logger, "cannot send the log to PostgreSQL, it waits in log.db"))
 
@@ -88,10 +91,20 @@ class LogForwarder:
                         dropped_at = trio.current_time()
                 except (EngineAway, psycopg.Error, StoreError) as error:
                     self._outage.failed(error if isinstance(error, StoreError) else StoreError(say(error)))
+                    await self._count_unsent()
                     pause_s = RETRY_S
                 else:
                     self._outage.succeeded()
+                    self.unsent = 0
             await trio.sleep(pause_s)
+
+    async def _count_unsent(self) -> None:
+        try:
+            largest, _ = await self.spool.read_ends(0)
+        except StoreError:
+            # The file's own trouble is told by its writer.
+            return
+        self.unsent = max(0, largest - self._known_id)
 
     async def forward(self) -> int:
         """Send all rows that are there. Returns their number. Raises EngineAway, psycopg.Error, StoreError."""
@@ -101,11 +114,11 @@ class LogForwarder:
             # Unknown until it is done: then PostgreSQL is asked.
             self._last_id = None
             await self._send(rows)
-            self._last_id = last_id = rows[-1][0]
+            self._last_id = self._known_id = last_id = rows[-1][0]
             sent += len(rows)
             if len(rows) < BATCH_ROWS:
                 break
-        self._last_id = last_id
+        self._last_id = self._known_id = last_id
         return sent
 
     async def aclose(self) -> None:
