@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from functools import partial
 from hashlib import sha256
@@ -30,6 +30,7 @@ from pg_trio.domain.project import Access, Caller, Candidate, Endpoint, ModelNam
 from pg_trio.domain.upstream import Transport
 from pg_trio.embedding_pipeline import EmbeddingPipeline
 from pg_trio.errors import BadRequest, EndpointNotFound, GatewayError, StoreError
+from pg_trio.ledger.protocols import Spend
 from pg_trio.metering import MeteredParts, Metering
 from pg_trio.observe.metrics_page import MetricsPage
 from pg_trio.observe.request_log import RequestLog
@@ -216,9 +217,9 @@ class RunningGateway:
         """See RateLimit.read_left."""
         return await self.pipeline.rate_limit.read_left(asked)
 
-    async def read_spend(self, endpoint: Endpoint) -> tuple[int, int] | None:
+    async def read_spends(self, endpoints: Iterable[Endpoint]) -> Mapping[UUID, Spend]:
         """See Budget.read."""
-        return await self.pipeline.budget.read(endpoint)
+        return await self.pipeline.budget.read(endpoints)
 
 
 @frozen(eq=False)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from uuid import UUID
 
 from attrs import frozen
 
 from pg_trio import __version__
 from pg_trio.config.settings import Settings
-from pg_trio.config.time_zone import find_zone
 from pg_trio.domain.prices import Rates
 from pg_trio.domain.project import Candidate, Endpoint, Project
-from pg_trio.ledger.protocols import MUST_WAIT
+from pg_trio.errors import Overloaded
+from pg_trio.ledger.protocols import Spend
 from pg_trio.observe.exposition import MetricsText
 from pg_trio.observe.gateway_gauges import GatewayGauges
 from pg_trio.observe.metric_families import STORAGE_UP
@@ -27,7 +27,7 @@ from pg_trio.pipeline import Pipeline
 from pg_trio.recorder import Recorders
 from pg_trio.shared_memory.metric_file import METRICS_NAME, MetricReader, open_table
 from pg_trio.shared_memory.segment_file import SEGMENT_NAME
-from pg_trio.stages.budget import SpendPlan, month_of
+from pg_trio.stages.budget import SpendPlan
 from pg_trio.stores.store_protocols import Lifetime, Stores
 
 
@@ -74,7 +74,7 @@ class Metering:
             projects=parts.settings.projects,
             describe=parts.pipeline.provider_call.describe,
             find_endpoint=_find_endpoint(parts),
-            read_spend=_read_spend(parts),
+            read_spends=_read_spends(parts.pipeline),
         )
         page = MetricsPage(
             MetricReader(data_dir / METRICS_NAME),
@@ -124,15 +124,12 @@ def _find_endpoint(parts: MeteredParts) -> Callable[[Project, str], Endpoint]:
     return find_endpoint
 
 
-def _read_spend(parts: MeteredParts) -> Callable[[Endpoint], Any]:
-    book, zone = parts.stores.ledger.spend, find_zone(parts.settings.gateway.timezone)
+def _read_spends(pipeline: Pipeline) -> Callable[[Iterable[Endpoint]], Awaitable[Mapping[UUID, Spend]]]:
+    async def read_spends(endpoints: Iterable[Endpoint]) -> Mapping[UUID, Spend]:
+        try:
+            return await pipeline.budget.read(endpoints)
+        except Overloaded:
+            # What else there is to see must be seen above all when something is wrong.
+            return {}
 
-    async def read_spend(endpoint: Endpoint) -> tuple[int, int]:
-        # A reservation of nothing in a budget of less than nothing is always refused, and says what is spent.
-        asked = endpoint.uuid.bytes, month_of(time.time(), zone), 0, -1
-        stood = book.reserve_nowait(*asked)
-        if stood is MUST_WAIT:
-            stood = await book.reserve(*asked)
-        return stood or (0, 0)
-
-    return read_spend
+    return read_spends

@@ -237,7 +237,9 @@ async def test_metrics_say_which_engine_is_away(world: ClusterWorld) -> None:
         # It knows no change that would empty its cache.
         _, node = await world.start(public, 1, redis_port=redis.port, postgres_url=url)
         assert 200 == (await ask(node, token, "open")).status
-        # One node has heard of the other, and its row has been sent.
+        rows = "SELECT count(*) FROM pgtrio.gateway_logs"
+        await wait_for(lambda: world.postgres.query(rows, world.postgres_url) == "1")
+        # One node has heard of the other.
         well = await read_figures_until(node, nodes=2, unsent=0)
         for relay in (redis, postgres):
             relay.accepts = False

@@ -133,6 +133,20 @@ async def test_reservations_never_pass_a_budget(books: Books) -> None:
     assert await books.spend.reserve(ENDPOINT_KEY, MONTH, 50, 100) is None
 
 
+async def test_spend_is_read_without_changing_it(books: Books) -> None:
+    for _ in range(2):
+        await books.spend.reserve(ENDPOINT_KEY, MONTH, 40, 100)
+    await books.spend.settle(ENDPOINT_KEY, MONTH, 40, 10)
+
+    read = [await books.spend.read([ENDPOINT_KEY, b"o" * 16], MONTH) for _ in range(2)]
+
+    # What a node has leased counts as reserved, until it tells what of it is spent.
+    assert read[0] == read[1]
+    assert 50 <= sum(read[0][ENDPOINT_KEY]) <= 80
+    assert (0, 0) == read[0][b"o" * 16]
+    assert await books.spend.reserve(ENDPOINT_KEY, MONTH, 50, 100) is None
+
+
 async def test_leases_are_bounded_and_come_back(books: Books) -> None:
     acquired = [await books.leases.acquire(TOKEN_KEY, 2) for _ in range(3)]
     out = await books.leases.count(TOKEN_KEY)

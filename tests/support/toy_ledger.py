@@ -113,6 +113,10 @@ class ToySpend:
             raise
         return stood
 
+    async def read(self, keys: Sequence[bytes], month: int) -> dict[bytes, Spend]:
+        await self.network.cross()
+        return {key: self.engine.read(key, month) for key in keys}
+
     def settle_nowait(self, key: bytes, month: int, reserved_amount: int, spent: int) -> MustWait:
         return MUST_WAIT
 

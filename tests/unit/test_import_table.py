@@ -41,7 +41,7 @@ TABLE: dict[str, tuple[set[str] | None, set[str] | None]] = {
     "transports": ({"transport", "stages", "config", "domain", "errors"}, {"trio"}),
     "metering": (
         {"observe", "overrides", "pipeline", "stages", "stores", "shared_memory", "ledger"}
-        | {"recorder", "config", "domain"},
+        | {"recorder", "config", "domain", "errors"},
         {"attrs"},
     ),
     "catalogue": ({"stages", "domain", "errors"}, {"attrs"}),

@@ -8,7 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+import trio
+
 from pg_trio.ledger.protocols import BucketTake, Held, Limits, Spend, Taken
+
+# A read takes some 20 µs.
+READS_AT_ONCE = 20
 
 
 class BucketBook(Protocol):
@@ -27,6 +32,8 @@ class MonthBook(Protocol):
     def reserve(self, key: bytes, month: int, amount: int, budget: int) -> Spend | None: ...
 
     def settle(self, key: bytes, month: int, reserved_amount: int, spent: int) -> None: ...
+
+    def read(self, key: bytes, month: int) -> Spend: ...
 
 
 class SyncLeases(Protocol):
@@ -77,6 +84,7 @@ class ImmediateSpend:
     def __init__(self, book: MonthBook) -> None:
         self.reserve_nowait = book.reserve
         self.settle_nowait = book.settle
+        self._read = book.read
 
     async def reserve(self, key: bytes, month: int, amount: int, budget: int) -> Spend | None:
         """See protocols.SpendBook."""
@@ -85,6 +93,15 @@ class ImmediateSpend:
     async def settle(self, key: bytes, month: int, reserved_amount: int, spent: int) -> None:
         """See protocols.SpendBook."""
         self.settle_nowait(key, month, reserved_amount, spent)
+
+    async def read(self, keys: Sequence[bytes], month: int) -> dict[bytes, Spend]:
+        """See protocols.SpendBook."""
+        found = {}
+        for number, key in enumerate(keys):
+            if number % READS_AT_ONCE == 0:
+                await trio.lowlevel.checkpoint()
+            found[key] = self._read(key, month)
+        return found
 
 
 class ImmediateLeases:

@@ -14,7 +14,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from enum import Enum
 from typing import Final, NamedTuple, Protocol, TypeAlias
 
@@ -109,6 +109,9 @@ class SpendBook(Protocol):
 
     async def settle(self, key: bytes, month: int, reserved_amount: int, spent: int) -> None:
         """The same."""
+
+    async def read(self, keys: Sequence[bytes], month: int) -> Mapping[bytes, Spend]:
+        """What is settled and what is reserved of each key, for people to see. Raises Overloaded."""
 
 
 class Leases(Protocol):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from typing import Any
+from uuid import UUID
 
 import trio
 from attrs import frozen
@@ -20,12 +21,13 @@ _MODEL, _ENDPOINT = ("provider", "model"), ("project", "endpoint")
 @frozen(eq=False)
 class GatewayGauges:
     """Reads them. `describe` is a candidate's state (ProviderCall.describe), `find_endpoint` an endpoint as it holds
-    now. `read_spend` gives an endpoint's spend this month: settled and reserved, in billionths of a dollar."""
+    now. `read_spends` gives this month's spend by endpoints: settled and reserved, in billionths of a dollar. It gives
+    none if the spend cannot be known now."""
 
     projects: Mapping[Any, Project]
     describe: Callable[[Candidate], Mapping[str, Any]]
     find_endpoint: Callable[[Project, str], Endpoint]
-    read_spend: Callable[[Endpoint], Awaitable[tuple[int, int]]]
+    read_spends: Callable[[Iterable[Endpoint]], Awaitable[Mapping[UUID, tuple[int, int]]]]
 
     async def read(self) -> list[GaugeFamily]:
         """The gauges of now. Breakers of equal labels show the worst, slots their sum."""
@@ -51,13 +53,13 @@ class GatewayGauges:
         spent: dict[tuple[str, ...], float] = {}
         reserved: dict[tuple[str, ...], float] = {}
         limits: dict[tuple[str, ...], float] = {}
-        for number, (project, endpoint) in enumerate(self._list_budgets()):
-            if number % LOOKS_AT_ONCE == LOOKS_AT_ONCE - 1:
-                await trio.lowlevel.checkpoint()
+        budgets = list(self._list_budgets())
+        spends = await self.read_spends(endpoint for _, endpoint in budgets)
+        for project, endpoint in budgets:
             labels = (project.slug, endpoint.slug)
-            spent_nano, reserved_nano = await self.read_spend(endpoint)
-            spent[labels], reserved[labels] = spent_nano / 1e9, reserved_nano / 1e9
             limits[labels] = float(endpoint.monthly_budget_usd or 0)
+            if spend := spends.get(endpoint.uuid):
+                spent[labels], reserved[labels] = spend[0] / 1e9, spend[1] / 1e9
         return [
             GaugeFamily("pg_trio_budget_spent_usd", "Spent this month.", _ENDPOINT, spent),
             GaugeFamily("pg_trio_budget_reserved_usd", "Reserved by requests under way.", _ENDPOINT, reserved),

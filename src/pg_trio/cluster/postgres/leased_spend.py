@@ -17,7 +17,7 @@ Rules:
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from uuid import UUID, uuid4
 
@@ -49,6 +49,11 @@ GRANTED = b"g"
 
 LEASE = "SELECT lent, others_settled, others_leased FROM pgtrio.lease_budget(%s, %s, %s, %s, %s, %s, %s)"
 REPORT = "SELECT pgtrio.report_budget(%s, %s, %s, %s, %s, %s, %s)"
+SPENT = (
+    "SELECT b.endpoint, coalesce(sum(l.settled), 0), b.leased FROM pgtrio.budgets b"
+    " LEFT JOIN pgtrio.budget_leases l ON l.endpoint = b.endpoint AND l.month = b.month"
+    " WHERE b.month = %s AND b.endpoint = ANY(%s) GROUP BY b.endpoint, b.leased"
+)
 SEEN = (
     "INSERT INTO pgtrio.holders (holder, node) VALUES (%s, %s)"
     " ON CONFLICT (holder) DO UPDATE SET seen_at = now(), node = excluded.node"
@@ -163,6 +168,20 @@ class LeasedSpend:
     async def settle(self, key: bytes, month: int, reserved_amount: int, spent: int) -> None:
         """See SpendBook."""
         self.settle_nowait(key, month, reserved_amount, spent)
+
+    async def read(self, keys: Sequence[bytes], month: int) -> dict[bytes, Spend]:
+        """See SpendBook. What nodes have leased and not spent counts as reserved, and the spend of the last second may
+        still count so."""
+
+        async def read(connection: TrioConnection) -> dict[bytes, Spend]:
+            rows = await (await connection.execute(SPENT, (month, list(keys)))).fetchall()
+            return {bytes(key): (int(settled), int(leased - settled)) for key, settled, leased in rows}
+
+        try:
+            found = await self.pool.use(read)
+        except (EngineAway, psycopg.Error) as away:
+            raise Overloaded(RETRY_AFTER_S) from away
+        return {key: found.get(key, (0, 0)) for key in keys}
 
     # ── leases ───────────────────────────────────────────────────────────────────────────────────────────────────────
 

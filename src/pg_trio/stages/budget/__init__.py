@@ -25,8 +25,9 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, tzinfo
+from uuid import UUID
 
 from attrs import evolve
 
@@ -76,16 +77,14 @@ class Budget:
         """The endpoint's cap, prices and budget, ready for calculation."""
         return SpendPlan.of(endpoint, self._default_output_tokens)
 
-    async def read(self, endpoint: Endpoint) -> Spend | None:
-        """What is settled and what is reserved this month, in billionths of a US dollar; None without a budget.
+    async def read(self, endpoints: Iterable[Endpoint]) -> dict[UUID, Spend]:
+        """What is settled and what is reserved this month, in billionths of a US dollar, of those with a budget.
 
         Raises Overloaded.
         """
-        plan = self.compile(endpoint)
-        if plan.budget_nano_usd is None:
-            return None
-        # A reservation that no budget allows changes nothing, and says what it met.
-        return await self._book.reserve(plan.key, self._months.find(self._now_s()), 1, 0)
+        budgeted = [endpoint.uuid for endpoint in endpoints if endpoint.monthly_budget_usd is not None]
+        spends = await self._book.read([uuid.bytes for uuid in budgeted], self._months.find(self._now_s()))
+        return {uuid: spends[uuid.bytes] for uuid in budgeted}
 
     def reserve_nowait(
         self, plan: SpendPlan, request: ClientRequest, grant: ClientGrant | None = None

@@ -7,9 +7,9 @@ they share: the running gateway, and who is asking.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from attrs import field, frozen
 from quart import Response, jsonify, request
@@ -80,7 +80,7 @@ class AdminGateway(Protocol):
     def administer_tokens(self, work: Callable[[Any], Any]) -> Awaitable[Any]:
         """See RunningGateway."""
 
-    def read_spend(self, endpoint: Endpoint) -> Awaitable[tuple[int, int] | None]:
+    def read_spends(self, endpoints: Iterable[Endpoint]) -> Awaitable[Mapping[UUID, tuple[int, int]]]:
         """See RunningGateway."""
 
     def describe_candidate(self, candidate: Candidate) -> dict[str, object]:

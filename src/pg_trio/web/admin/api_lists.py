@@ -64,10 +64,12 @@ def add_list_routes(app: QuartTrio, desk: Desk) -> None:
             if gateway.overrides.endpoint(project, slug).monthly_budget_usd is not None
         ]
         chosen, following = page_of(budgets)
-        described = []
-        for project, slug in chosen:
-            spend = await describe_spend(gateway, gateway.overrides.endpoint(project, slug))
-            described.append({"project": str(project.uuid), "project_slug": project.slug, "slug": slug, **spend})
+        endpoints = [gateway.overrides.endpoint(project, slug) for project, slug in chosen]
+        spends = await describe_spends(gateway, endpoints)
+        described = [
+            {"project": str(project.uuid), "project_slug": project.slug, "slug": slug, **spend}
+            for (project, slug), spend in zip(chosen, spends, strict=True)
+        ]
         return page(described, following)
 
     @app.get(f"{API}/audit")
@@ -148,7 +150,7 @@ async def describe_place(gateway: AdminGateway, project: Project, slug: str) -> 
         "is_active": endpoint.is_active,
         "overrides": gateway.overrides.held.get(f"endpoint:{project.uuid}/{slug}", {}),
         "settings": settings,
-        "spend": await describe_spend(gateway, endpoint),
+        "spend": (await describe_spends(gateway, [endpoint]))[0],
         "limits": await describe_limits(gateway, endpoint),
     }
 
@@ -166,13 +168,20 @@ async def describe_limits(gateway: AdminGateway, asked: Endpoint | Token) -> lis
     ]
 
 
-async def describe_spend(gateway: AdminGateway, endpoint: Endpoint) -> dict[str, Any]:
-    """This month's spend of an endpoint against its budget, in US dollars; all None without a budget or a price."""
-    spend = await gateway.read_spend(endpoint)
-    limit = endpoint.monthly_budget_usd
-    if spend is None or limit is None:
-        return {"budget_usd": None if limit is None else float(limit), "spent_usd": None, "reserved_usd": None}
-    return {"budget_usd": float(limit), "spent_usd": spend[0] / NANO, "reserved_usd": spend[1] / NANO}
+async def describe_spends(gateway: AdminGateway, endpoints: Sequence[Endpoint]) -> list[dict[str, Any]]:
+    """This month's spend of each endpoint against its budget, in US dollars; all None without a budget."""
+    spends = await gateway.read_spends(endpoints)
+    described: list[dict[str, Any]] = []
+    for endpoint in endpoints:
+        limit, spend = endpoint.monthly_budget_usd, spends.get(endpoint.uuid)
+        described.append(
+            {
+                "budget_usd": None if limit is None else float(limit),
+                "spent_usd": None if spend is None else spend[0] / NANO,
+                "reserved_usd": None if spend is None else spend[1] / NANO,
+            }
+        )
+    return described
 
 
 def describe_configuration(gateway: AdminGateway) -> dict[str, Any]:

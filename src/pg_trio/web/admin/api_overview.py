@@ -19,7 +19,7 @@ from pg_trio.domain.project import Project
 from pg_trio.domain.request_sums import LatencyClass, Overview, SummedRows, TimeRange, percentile
 from pg_trio.errors import BadRequest
 from pg_trio.web.admin.api_changes import API
-from pg_trio.web.admin.api_lists import describe_spend
+from pg_trio.web.admin.api_lists import describe_spends
 from pg_trio.web.admin.api_requests import read_choice, read_filter, read_time
 from pg_trio.web.admin.paging import read_one
 from pg_trio.web.admin.request_shapes import NANO
@@ -115,12 +115,12 @@ def describe_overview(found: Overview, within: TimeRange, projects: Mapping[UUID
 
 async def _budgets(gateway: AdminGateway) -> dict[str, Any]:
     """This month's spend of all endpoints with a budget, against their budgets."""
-    spends = []
-    for project in gateway.settings.projects.values():
-        for slug in project.endpoints:
-            endpoint = gateway.overrides.endpoint(project, slug)
-            if endpoint.monthly_budget_usd is not None:
-                spends.append(await describe_spend(gateway, endpoint))
+    endpoints = [
+        gateway.overrides.endpoint(project, slug)
+        for project in gateway.settings.projects.values()
+        for slug in project.endpoints
+    ]
+    spends = await describe_spends(gateway, endpoints)
     return {"budget": {name: sum(one[name] or 0.0 for one in spends) for name in _MONEY}}
 
 
