@@ -16,7 +16,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 from itertools import chain
-from itertools import chain
 
 from pg_trio.domain.limits import LimitPolicy, LimitState
 

@@ -104,8 +104,8 @@ class DirectTransport:
         return connection
 
     def _expect_answer(self, is_stream: bool) -> Answer:
-        limit = self._settings.max_stream_bytes if is_stream else self._settings.max_body_bytes
-        return Answer(self._settings.max_head_bytes, limit)
+        settings = self._settings
+        return Answer(settings.max_head_bytes, settings.max_stream_bytes if is_stream else settings.max_body_bytes)
 
     async def _exchange(self, connection: Connection, message: bytes, answer: Answer) -> DirectResponse:
         """Owns the connection, and hands it to the response or the pool, or closes it."""

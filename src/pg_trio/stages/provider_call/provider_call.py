@@ -101,8 +101,8 @@ class ProviderCall:
             self._hedges = self.memory.open_hedges(HedgeRules(share=self._hedge_share), trio.current_time())
         return plan
 
-    async def ask(self, plan: CallPlan, prompt: Prompt, ends_at: float, attempts: Attempts) -> Answered:
-        """The first whole answer. `ends_at` (Trio's clock) is the deadline that the caller holds.
+    def ask(self, plan: CallPlan, prompt: Prompt, ends_at: float, attempts: Attempts) -> Awaitable[Answered]:
+        """Await it: the first whole answer. `ends_at` (Trio's clock) is the deadline that the caller holds.
 
         Raises ProviderCallFailed, ProviderDisabled, NoFitCandidate or Overloaded.
         """
@@ -111,8 +111,11 @@ class ProviderCall:
         exchange = partial(self._exchange.fetch_reply, prompt=prompt, tell_call=tell_call)
         asked = Asked(prompt.tools, ends_at, attempts, trio.current_time())
         if plan.is_straight and (permit := self.memory.breakers.begin_closed(plan.candidates[0])) is not None:
-            return await self._ask_straight(plan, asked, exchange, permit)
-        won = await self._race(self._make_runner(plan, plan.answers, asked, exchange, WHOLE))
+            return self._ask_straight(plan, asked, exchange, permit)
+        return self._ask_in_race(self._make_runner(plan, plan.answers, asked, exchange, WHOLE))
+
+    async def _ask_in_race(self, runner: CallRunner[Reply]) -> Answered:
+        won = await self._race(runner)
         return Answered(won.value, won.attempt.candidate)
 
     async def _ask_straight(
