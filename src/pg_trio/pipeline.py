@@ -117,7 +117,9 @@ class Pipeline:
         recorder.caller_found(caller)
         plan = None
         if head.slug is not None:
-            plan = self._begin(self.catalogue.find_for(caller, head.slug), recorder, deadline)
+            plan = self.catalogue.find_for(caller, head.slug)
+            recorder.endpoint_found(plan.endpoint)
+            deadline.start(plan.endpoint)
 
         recorder.stage_began("read")
         call.surface.check_head(head)
@@ -142,7 +144,9 @@ class Pipeline:
         if plan is None:
             if request.stream and call.surface.always_streams:
                 deadline.drop_sdk_limit()
-            plan = self._begin(self._find_named(caller, request, recorder), recorder, deadline)
+            plan = self._find_named(caller, request, recorder)
+            recorder.endpoint_found(plan.endpoint)
+            deadline.start(plan.endpoint)
         return ReceivedRequest(call, caller, plan, request, size, deadline, recorder)
 
     def _find_named(self, caller: Caller, request: ClientRequest, recorder: Recorder) -> EndpointPlan:
@@ -152,11 +156,6 @@ class Pipeline:
         recorder.slug_read(name)
         find = self.catalogue.find_model_for if request.endpoint is None else self.catalogue.find_for
         return find(caller, name)
-
-    def _begin(self, plan: EndpointPlan, recorder: Recorder, deadline: RequestDeadline) -> EndpointPlan:
-        recorder.endpoint_found(plan.endpoint)
-        deadline.start(plan.endpoint)
-        return plan
 
     async def _serve(self, received: ReceivedRequest, request: ChatRequest) -> WholeAnswer | None:
         """Take the request through limits and checks to a provider. Reservations are given back at the end."""

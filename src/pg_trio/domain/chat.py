@@ -156,7 +156,7 @@ class ChatRequest:
     def _find_plain_text(self) -> str | None:
         if len(self.messages) != 1 or self.holds_more:
             return None
-        message = self.messages[0]
+        [message] = self.messages
         if message.name is not None or message.tool_call_id is not None or message.tool_calls or message.reasoning:
             return None
         return message.content if isinstance(message.content, str) else None

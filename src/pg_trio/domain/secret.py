@@ -114,11 +114,7 @@ def is_harmless(text: str, known: Secret | None) -> bool:
     """
     if not (text.isascii() and text.isalnum()):
         return False
-    # A loop, because `all` with a generator takes three times as long.
-    for shape in _PLAIN_SHAPES if known is None else _plain_forms_of(known):  # noqa: SIM110
-        if shape in text:
-            return False
-    return True
+    return not any(map(text.__contains__, _PLAIN_SHAPES if known is None else _plain_forms_of(known)))
 
 
 def mask_client_text(text: str, limit: int = CLIENT_TEXT_CHARS) -> str:

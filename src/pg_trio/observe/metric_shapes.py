@@ -8,7 +8,7 @@ from attrs import frozen
 
 from pg_trio.domain.prices import Rates
 from pg_trio.domain.project import Candidate, Endpoint
-from pg_trio.domain.stage_times import waits_of
+from pg_trio.domain.stage_times import works_of
 from pg_trio.observe.metric_kinds import ATTEMPT, COST, OTHER, OVERHEAD, REQUEST, STAGE, STAGE_SUMS, TOKEN
 from pg_trio.observe.metric_series import ConfiguredNames, SeriesBook
 from pg_trio.observe.operation import operation_of, surface_label
@@ -66,7 +66,6 @@ class ShapeMaker:
         # Without a winner, only a cost is counted: that of attempts that were lost.
         cost = (*named, *(call[3:] if candidate is not None else (OTHER, OTHER)))
         rates = self._find_rates(record.endpoint, candidate)
-        waits = waits_of(stages)
         stage_sums = book.find(STAGE_SUMS, ",".join(stages))
         stage_places = tuple([book.find(STAGE, stage) for stage in stages])
         return MetricShape(
@@ -75,7 +74,7 @@ class ShapeMaker:
             stages=stage_places,
             stage_sums=stage_sums,
             stage_sums_end=stage_sums + min(len(stages), STAGE_SUMS.width),
-            is_own=tuple([at not in waits for at in range(len(stages))]),
+            is_own=works_of(stages),
             attempt=book.find(ATTEMPT, *call[2:], "won", ""),
             input=book.find(TOKEN, *call, "input"),
             output=book.find(TOKEN, *call, "output"),

@@ -187,6 +187,8 @@ def _first_choice(answer: dict[str, Json], candidate: Candidate) -> dict[str, Js
             raise UpstreamNonsense("choices is empty")
         refuse("choices", choices, "a list")
     choice = choices[0]
+    if type(choice) is dict and len(choices) == 1:
+        return choice
     if len(choices) > 1:
         # Requests never ask for more than one. The choice with index 0 is the answer, at any position.
         choice = next((one for one in choices if type(one) is dict and one.get("index", 1) == 0), choice)

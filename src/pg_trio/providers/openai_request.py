@@ -187,11 +187,13 @@ def _write_effort(options: Options, route: RequestRoute, body: dict[str, Json]) 
 
 def _write_message(message: Message, route: RequestRoute) -> dict[str, Json]:
     content = message.content
-    wire: dict[str, Json] = {"role": message.role}
+    wire: dict[str, Json]
     if isinstance(content, str):
-        wire["content"] = content
-    elif content is not None:
-        wire["content"] = [part_to_json(part) for part in parts_for_others(content)]
+        wire = {"role": message.role, "content": content}
+    elif content is None:
+        wire = {"role": message.role}
+    else:
+        wire = {"role": message.role, "content": [part_to_json(part) for part in parts_for_others(content)]}
     if message.name is not None and (route.provider.names_every_role or message.role == "tool"):
         wire["name"] = message.name
     if message.tool_calls:

@@ -77,6 +77,15 @@ class LastingScope:
             self.end()
         return self._has_ended
 
+    def rest(self) -> bool:
+        """Let no deadline hold until the next one. False if the present one has come, and then nothing changes."""
+        if self.has_come():
+            return False
+        self.at = math.inf
+        if self._keeper is None and self._scope is not None:
+            self._scope.deadline = math.inf
+        return True
+
     def end(self) -> None:
         """Cancel what runs: the deadline has come."""
         if self._scope is not None:
@@ -140,8 +149,7 @@ class Deadline:
         if scope is None:
             return
         # The clock is read here: a block whose time has not come is in time.
-        if self._lasts and not self._lasting.has_come():
-            self._lasting.hold(math.inf)
+        if self._lasts and self._lasting.rest():
             return
         late = trio.current_time() > self.at
         # The scope swallows only its own cancellation, and then we raise.

@@ -70,24 +70,38 @@ async def race_alone(
     `limits` are those of the rounds after its failure; None: it is limited by `ends_at` alone.
     """
     attempt = Attempt(candidate, 0, False, now, ends_at)
-    failures: list[AttemptEnd[C]] = []
     try:
         value = await runner.start(attempt)
-    except runner.expected as exc:
-        failures.append(AttemptEnd(attempt, trio.current_time(), Outcome.FAILED, exc, str(exc)))
-    except BaseException as exc:
-        runner.record(_crash_end(attempt, exc))
-        raise
+    except BaseException as error:
+        failures = note_failure(attempt, error, runner)
+        if not failures:
+            raise
     else:
         runner.record(AttemptEnd(attempt, trio.current_time(), Outcome.WON))
         return Won(value, attempt)
-    runner.record(failures[0])
     try:
-        return await _Race((), runner, limits or Limits(ends_at), failures).run()
+        return await race_on(failures, runner, limits or Limits(ends_at))
     finally:
         # The error refers to its frames, and this frame to the error: a cycle for the garbage collector, one for each
         # failure.
         del failures
+
+
+def note_failure(attempt: Attempt[C], error: BaseException, runner: Runner[C, T]) -> list[AttemptEnd[C]]:
+    """Record how a lone attempt failed. The failure, for `race_on`; empty if the error must leave the race."""
+    if not isinstance(error, runner.expected):
+        runner.record(_crash_end(attempt, error))
+        return []
+    failure = AttemptEnd(attempt, trio.current_time(), Outcome.FAILED, error, str(error))
+    runner.record(failure)
+    return [failure]
+
+
+def race_on(
+    failures: Sequence[AttemptEnd[C]], runner: Runner[C, T], limits: Limits
+) -> Coroutine[object, object, Won[C, T]]:
+    """Race on after these attempts have failed: with the runner's next round, if there is one."""
+    return _Race((), runner, limits, failures).run()
 
 
 @define(slots=True, eq=False)

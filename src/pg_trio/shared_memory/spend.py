@@ -45,6 +45,9 @@ ACCOUNTS_KEPT = 10_000
 # The seat of the spend that the log had when the file was made. It belongs to no worker.
 LOG_SEAT = SEATS
 
+# Leases count under month 0 (leases.py).
+NO_MONTH = -1
+
 # Settled, reserved (billionths of a dollar), month.
 _ROW = struct.Struct("=qqIxx")
 
@@ -155,8 +158,19 @@ class _Account:
     log: _Rows
     others: list[_Rows] = field(factory=list)
     seats: int = 0
+    # This worker's row of `month`, as it wrote it last: a row has one writer (rule 3), so it is not read again.
+    # NO_MONTH until then.
+    month: int = NO_MONTH
+    offset: int = 0
+    settled: int = 0
+    reserved: int = 0
     log_month: int = 0
     log_spend: tuple[int, int] = (0, 0)
+
+    def turn_to(self, month: int) -> None:
+        """Let this worker's row of that month be the present one."""
+        self.offset, self.settled, self.reserved = self.own.find_or_make(month)
+        self.month = month
 
     def read_log(self, month: int) -> tuple[int, int]:
         """(settled, reserved) in the month, as the log knew it when the file was made."""
@@ -187,7 +201,7 @@ class SharedSpend:
         _give_back(segment, seat.number)
         self._segment, self._seat, self._accounts = segment, seat, {}
         for (key, month), amount in self._outstanding.items():
-            self._reserve(self._open_account(key).own, month, amount)
+            self._reserve(self._open_account(key), month, amount)
 
     def close(self) -> None:
         """Give back open reservations, and leave the seat. Call it after the last request and before the segment
@@ -202,13 +216,15 @@ class SharedSpend:
         while True:
             generation = account.guard.enter()
             settled, reserved = self._sum_others(key, account, month)
-            offset, own_settled, own_reserved = account.own.find_or_make(month)
-            settled += own_settled
-            reserved += own_reserved
+            if account.month != month:
+                account.turn_to(month)
+            settled += account.settled
+            reserved += account.reserved
             fits = settled + reserved + amount <= limit
             if fits:
                 # No more than the limit, so the row holds it.
-                self._segment.write(offset, _ROW, own_settled, own_reserved + amount, month)
+                account.reserved += amount
+                self._segment.write(account.offset, _ROW, account.settled, account.reserved, month)
             undisturbed = account.guard.leave(generation)
             if not fits:
                 return settled, reserved
@@ -217,7 +233,7 @@ class SharedSpend:
                 return None
             # Another worker may have decided without seeing this reservation. Rows have one writer, so undoing is
             # exact.
-            self._reserve(account.own, month, -amount)
+            self._reserve(account, month, -amount)
 
     def settle(self, key: bytes, month: int, reserved_amount: int, spent: int) -> None:
         """See LocalSpend.settle. Needs no lock and never fails."""
@@ -229,7 +245,15 @@ class SharedSpend:
         left = self._outstanding.pop((key, month), 0) - reserved_amount
         if left > 0:
             self._outstanding[key, month] = left
-        # The first row is nearly always the month's, and read here: every request with a budget comes by.
+        if account.month == month:
+            account.settled = _within(account.settled + spent)
+            account.reserved = max(0, account.reserved - reserved_amount)
+            self._segment.write(account.offset, _ROW, account.settled, account.reserved, month)
+        else:
+            self._settle_before(account, month, reserved_amount, spent)
+
+    def _settle_before(self, account: _Account, month: int, reserved_amount: int, spent: int) -> None:
+        """Settle in a month that is not the present one. Nothing is counted if no row is the month's any more."""
         offset = account.own.first
         settled, reserved, row_month = self._segment.read(offset, _ROW)
         if row_month != month:
@@ -237,8 +261,7 @@ class SharedSpend:
             if row is None:
                 return
             offset, settled, reserved = row
-        left = reserved - reserved_amount
-        self._segment.write(offset, _ROW, _within(settled + spent), left if left > 0 else 0, month)
+        self._segment.write(offset, _ROW, _within(settled + spent), max(0, reserved - reserved_amount), month)
 
     def read(self, key: bytes, month: int) -> tuple[int, int]:
         """(settled, reserved) of the key in that month, by all workers. Raises Overloaded if there is no slot."""
@@ -281,13 +304,12 @@ class SharedSpend:
             reserved += row_reserved
         return settled, reserved
 
-    def _reserve(self, own: _Rows, month: int, amount: int) -> None:
+    def _reserve(self, account: _Account, month: int, amount: int) -> None:
         """Add to the reservation in this worker's row; a new month starts at zero."""
-        offset = own.first
-        settled, reserved, row_month = self._segment.read(offset, _ROW)
-        if row_month != month:
-            offset, settled, reserved = own.find_or_make(month)
-        self._segment.write(offset, _ROW, settled, _within(max(0, reserved + amount)), month)
+        if account.month != month:
+            account.turn_to(month)
+        account.reserved = _within(max(0, account.reserved + amount))
+        self._segment.write(account.offset, _ROW, account.settled, account.reserved, month)
 
 
 def fill_spend(segment: Segment, month: int, settled: Mapping[bytes, int]) -> None:

@@ -82,9 +82,8 @@ class BucketsTaken:
         shared memory again."""
         left, now_ns = [], self._now_ns
         for moment, rate in zip(self._full_at, self._rates):  # noqa: B905 # one of each, always; the check costs steps
-            token_ns = rate.token_ns
-            remaining, begun_ns = divmod(rate.full_ns - moment + now_ns, token_ns)
-            left.append((remaining, -((begun_ns - token_ns) // NANO)))
+            remaining, begun_ns = divmod(rate.full_ns - moment + now_ns, rate.token_ns)
+            left.append((remaining, -((begun_ns - rate.token_ns) // NANO)))
         return left
 
 
@@ -182,17 +181,26 @@ class LocalBuckets:
 
 @frozen(slots=True, eq=False)
 class _Place:
-    """Where a key's buckets are, and their last limits. `windows`: the second is 0 where there is one bucket."""
+    """Where a key's buckets are, and their last limits.
+
+    `count`: how many buckets. `windows`: the second is 0 where there is one bucket. `tail`: what is written behind the
+    buckets' times, but for the generation.
+    """
 
     guard: SlotGuard
     limits: Limits
     rates: tuple[Rate, ...]
+    count: int
     windows: tuple[int, int]
+    tail: tuple[int, ...]
 
     @classmethod
     def of(cls, guard: SlotGuard, limits: Limits) -> _Place:
         rates = rates_of(limits)
-        return cls(guard, limits, rates, (rates[0].window_s, rates[1].window_s if len(rates) == MAX_BUCKETS else 0))
+        if len(rates) == MAX_BUCKETS:
+            windows = tail = (rates[0].window_s, rates[1].window_s)
+            return cls(guard, limits, rates, MAX_BUCKETS, windows, tail)
+        return cls(guard, limits, rates, 1, (rates[0].window_s, 0), (0, rates[0].window_s, 0))
 
 
 class SharedBuckets:
@@ -262,14 +270,13 @@ class SharedBuckets:
     def _full_at(self, place: _Place, generation: int) -> Sequence[int]:
         """The time at which each bucket is full again, by its window; 0 (full) for a bucket that was not limited
         before."""
-        offset = place.guard.offsets[generation & 1]
-        first, second, first_s, second_s, written_in = self._segment.read(offset, _VALUE)
-        if written_in != generation:
-            first, second, first_s, second_s, _ = self._newest(place.guard, generation)
+        value = self._segment.read(place.guard.offsets[generation & 1], _VALUE)
+        if value[-1] != generation:
+            value = self._newest(place.guard, generation)
         # Nearly always the windows are the ones that were written, so no dictionary is needed.
-        if (first_s, second_s) == place.windows:
-            return (first, second) if second_s else (first,)
-        by_window = {first_s: first, second_s: second}
+        if value[2:4] == place.windows:
+            return value[: place.count]
+        by_window = {value[2]: value[0], value[3]: value[1]}
         return [by_window.get(rate.window_s, 0) for rate in place.rates]
 
     def _newest(self, guard: SlotGuard, generation: int) -> tuple[int, ...]:
@@ -281,7 +288,4 @@ class SharedBuckets:
         return min(written or values, key=lambda value: (generation - value[-1]) & 0xFF)
 
     def _write(self, place: _Place, full_at: Sequence[int], generation: int) -> None:
-        first_s, second_s = place.windows
-        second = full_at[1] if second_s else 0
-        offset = place.guard.offsets[generation & 1]
-        self._segment.write(offset, _VALUE, full_at[0], second, first_s, second_s, generation)
+        self._segment.write(place.guard.offsets[generation & 1], _VALUE, *full_at, *place.tail, generation)

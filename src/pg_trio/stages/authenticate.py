@@ -32,6 +32,8 @@ _SHAPE = r"pg_(?:live|test|tmp)_[A-Za-z0-9_-]{1,248}"
 _CLIENT_PREFIX = "pg_tmp_"
 _CLIENT_SHAPE = rf"{_CLIENT_PREFIX}[A-Za-z0-9._-]{{1,4089}}"
 _TOKEN_SHAPE = re.compile(rf"{_SHAPE}|{_CLIENT_SHAPE}")
+# As many as tokens are remembered (`token_cache_entries`), some 300 bytes each; they are made again in 2 µs.
+ADMITTED_KEPT = 10_000
 # A whole header, as nearly all are. Any other is judged step by step.
 _BEARER = re.compile(rf"(?i:bearer) +({_SHAPE}|{_CLIENT_SHAPE}) *", re.ASCII)
 
@@ -72,6 +74,9 @@ class Authenticate:
         self._tokens = tokens
         # With its UUID's text, which costs a microsecond each time and is asked for at every request.
         self._projects = {uuid: (str(uuid), project) for uuid, project in projects.items()}
+        # Callers that were admitted, by their token's digest, the URL's project and the route: the answer is the same
+        # as long as the directory gives the same token.
+        self._admitted: dict[tuple[bytes, str, Access], Caller] = {}
 
     def recall_caller(self, authorization: Sequence[str], project: str, access: Access, at: float) -> Caller | None:
         """The caller, proved, where nothing must be waited for; None says nothing, `find_caller` does. Raises as it."""
@@ -79,7 +84,16 @@ class Authenticate:
         token = self._tokens.recall(digest)
         if token is None and self._client_tokens is not None:
             token = self._client_tokens.recall(digest, at)
-        return None if token is None else self._admit(token, project, access, at)
+        if token is None:
+            return None
+        caller = self._admitted.get((digest, project, access))
+        if caller is None or caller.token is not token:
+            caller = self._admit(token, project, access)
+            if len(self._admitted) >= ADMITTED_KEPT:
+                self._admitted.clear()
+            self._admitted[digest, project, access] = caller
+        self._tokens.note_used(token.id, at)
+        return caller
 
     async def find_caller(self, authorization: Sequence[str], project: str, access: Access, at: float) -> Caller:
         """The caller, proved. `project` is the URL's segment as it arrived; `at` is Unix seconds.
@@ -95,14 +109,16 @@ class Authenticate:
             raise TokensUnavailable from exc
         if token is None or not token.is_active:
             raise UnknownToken
-        return self._admit(token, project, access, at)
+        caller = self._admit(token, project, access)
+        self._tokens.note_used(token.id, at)
+        return caller
 
     async def _find(self, plaintext: str, digest: bytes, at: float) -> Token | None:
         if "." not in plaintext:
             return await self._tokens.find(digest)
         return None if self._client_tokens is None else await self._client_tokens.find(plaintext, digest, at)
 
-    def _admit(self, token: Token, project: str, access: Access, at: float) -> Caller:
+    def _admit(self, token: Token, project: str, access: Access) -> Caller:
         text, found = self._projects.get(token.project_uuid) or (str(token.project_uuid), None)
         if project != text and project.lower() != text:
             raise ForeignToken
@@ -113,7 +129,6 @@ class Authenticate:
             raise ProjectInactive
         if found.project_type not in access.project_types:
             raise access.wrong_type()
-        self._tokens.note_used(token.id, at)
         return Caller(token, found)
 
 

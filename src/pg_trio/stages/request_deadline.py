@@ -82,7 +82,8 @@ class RequestDeadline(Deadline):
         limit_ms = endpoint.deadline_ms
         if self._limit_ms is not None:
             limit_ms = min(limit_ms, self._limit_ms)
-        self._move_to(limit_ms)
+        self._limit_ms = limit_ms
+        self.move(self._head.head_at + limit_ms / 1000)
 
     def start_stream(self, endpoint: Endpoint) -> None:
         """The answer is streamed: its own, usually longer deadline replaces the endpoint's."""

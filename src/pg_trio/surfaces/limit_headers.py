@@ -15,25 +15,36 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import chain
 
 from pg_trio.domain.limits import LimitPolicy, LimitState
 
 
 def render_limits(states: Sequence[LimitState], retry_after_s: int | None = None) -> bytes:
     """The two header lines; only the first if no remaining count is known."""
-    lines = _policy_line(tuple([state.policy for state in states]))
-    items = [
-        b"%b;r=%d;t=%d" % (_name(policy.name), remaining, min(next_s, retry_after_s or next_s))
-        for policy, remaining, next_s in states
-        if remaining is not None
-    ]
-    return b"%bratelimit: %b\r\n" % (lines, b", ".join(items)) if items else lines
+    policies, remaining, next_s = zip(*states)  # noqa: B905 # fields of the same objects
+    if None in remaining:
+        return _render_known(states, retry_after_s)
+    if retry_after_s is not None:
+        next_s = tuple([min(each, retry_after_s) for each in next_s])
+    line, item_formats = _write_policies(policies)
+    items = item_formats % tuple(chain.from_iterable(zip(remaining, next_s)))  # noqa: B905 # as above
+    return b"%bratelimit: %b\r\n" % (line, items)
 
 
-# One entry for each endpoint and token with limits, of about 200 bytes.
+def _render_known(states: Sequence[LimitState], retry_after_s: int | None) -> bytes:
+    """The same where not all remaining counts are known."""
+    line, _ = _write_policies(tuple([state.policy for state in states]))
+    known = [state for state in states if state.remaining is not None]
+    return line + render_limits(known, retry_after_s).partition(b"\r\n")[2] if known else line
+
+
+# One entry for each endpoint and token with limits, of about 300 bytes.
 @lru_cache(maxsize=10_000)
-def _policy_line(policies: tuple[LimitPolicy, ...]) -> bytes:
-    return b"ratelimit-policy: %b\r\n" % b", ".join([_policy_item(policy) for policy in policies])
+def _write_policies(policies: tuple[LimitPolicy, ...]) -> tuple[bytes, bytes]:
+    """The first line, and the items of the second with a place for each one's remaining quota and time."""
+    line = b"ratelimit-policy: %b\r\n" % b", ".join([_policy_item(policy) for policy in policies])
+    return line, b", ".join([b"%b;r=%%d;t=%%d" % _name(policy.name) for policy in policies])
 
 
 def _policy_item(policy: LimitPolicy) -> bytes:
@@ -45,6 +56,5 @@ def _policy_item(policy: LimitPolicy) -> bytes:
     return item
 
 
-@lru_cache
 def _name(name: str) -> bytes:
     return b'"%b"' % name.encode("ascii")

@@ -27,7 +27,7 @@ def plain_usage_object(usage: Usage) -> dict[str, object]:
     shape: dict[str, object] = {
         "prompt_tokens": usage.prompt_tokens,
         "completion_tokens": usage.completion_tokens,
-        "total_tokens": usage.total_tokens,
+        "total_tokens": usage.prompt_tokens + usage.completion_tokens,
     }
     if usage.cached_tokens:
         shape["prompt_tokens_details"] = {"cached_tokens": usage.cached_tokens}

@@ -24,7 +24,7 @@ from pg_trio.errors import OutOfResources, UpstreamBroken, UpstreamUnreachable
 from pg_trio.transport.answer import Answer
 from pg_trio.transport.connect import Connector, Resolve
 from pg_trio.transport.pool import Pool
-from pg_trio.transport.response_reader import DirectResponse, read_on
+from pg_trio.transport.response_reader import DirectResponse
 from pg_trio.transport.tls import client_context
 from pg_trio.transport.upstream_connection import Connection
 from pg_trio.transport.wire import Origin, encode_request, find_reachable_route
@@ -104,8 +104,8 @@ class DirectTransport:
         return connection
 
     def _expect_answer(self, is_stream: bool) -> Answer:
-        limit = self._settings.max_stream_bytes if is_stream else self._settings.max_body_bytes
-        return Answer(self._settings.max_head_bytes, limit)
+        settings = self._settings
+        return Answer(settings.max_head_bytes, settings.max_stream_bytes if is_stream else settings.max_body_bytes)
 
     async def _exchange(self, connection: Connection, message: bytes, answer: Answer) -> DirectResponse:
         """Owns the connection, and hands it to the response or the pool, or closes it."""
@@ -116,7 +116,7 @@ class DirectTransport:
             was_sent = rest is not None and (not rest or await _send_rest(connection, answer, rest))
             del rest
             while not answer.has_head:
-                await read_on(connection, answer)
+                answer.feed(await connection.receive())
         except BaseException:
             connection.close()
             answer.let_go()

@@ -19,8 +19,7 @@ class DirectResponse:
     A cancelled `receive_some` loses nothing: the next call continues there.
     """
 
-    # Until they are needed: most answers' headers are never read, nor is a body decoded.
-    _headers: Mapping[str, str] | None = None
+    # Until it is needed: few bodies are decoded.
     _decoder: BodyDecoder | None = None
 
     def __init__(self, connection: Connection, answer: Answer, pool: Pool, *, may_reuse: bool) -> None:
@@ -28,20 +27,12 @@ class DirectResponse:
         self._answer = answer
         self._pool = pool
         self._may_reuse = may_reuse
+        self.status = answer.status
+        self.headers: Mapping[str, str] = answer.headers()
         if answer.has_header(b"content-encoding"):
             self._decoder = decoder_for(self.headers["content-encoding"], answer.max_body_bytes)
         if answer.is_whole:
             self._let_go()
-
-    @property
-    def status(self) -> int:
-        return self._answer.status
-
-    @property
-    def headers(self) -> Mapping[str, str]:
-        if self._headers is None:
-            self._headers = self._answer.headers()
-        return self._headers
 
     def receive_nowait(self) -> bytes | None:
         """See `domain.upstream.UpstreamResponse`: most answers come whole with their head."""
@@ -81,7 +72,7 @@ class DirectResponse:
     async def _read_on(self) -> None:
         if self._connection is None:
             raise UpstreamBroken("response was closed before the answer was whole")
-        await read_on(self._connection, self._answer)
+        self._answer.feed(await self._connection.receive())
         if self._answer.is_whole:
             self._let_go()
 
@@ -94,15 +85,3 @@ class DirectResponse:
             self._pool.give_back(connection, trio.current_time())
         else:
             connection.close()
-
-
-async def read_on(connection: Connection, answer: Answer) -> None:
-    """Feed the answer the next bytes of its connection.
-
-    Raises: UpstreamBroken, UpstreamNonsense; the connection cannot be used then.
-    """
-    try:
-        piece = await connection.receive()
-    except (OSError, trio.ClosedResourceError) as exc:
-        raise UpstreamBroken("connection broke before the answer was whole") from exc
-    answer.feed(piece)

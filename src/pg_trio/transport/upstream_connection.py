@@ -20,10 +20,13 @@ from contextlib import suppress
 
 import trio
 
+from pg_trio.errors import UpstreamBroken
 from pg_trio.transport.wire import Origin
 
 # 64 KiB a read: Trio's default for a stream, more than most answers, and more than a TLS record's 16 KiB.
 RECEIVE_BYTES = 64 * 1024
+
+BROKE_OFF = "connection broke before the answer was whole"
 
 # The errors of a non-blocking call that would have to wait.
 _WOULD_BLOCK = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
@@ -57,17 +60,24 @@ class Connection:
             return None
 
     async def receive(self) -> bytes:
-        """The next bytes, at least one; `b""` if the peer has closed. Always a checkpoint."""
+        """The next bytes, at least one; `b""` if the peer has closed. Always a checkpoint.
+
+        Raises: UpstreamBroken; the connection cannot be used then.
+        """
         # It waits first: right after a send no bytes have come yet, and a failed try costs 9 % of a call. TLS buffers
         # nothing that the socket does not show, because a read takes at least the whole rest of a record.
-        received = None
         if self.is_closed:
             # Trio would try to wait on the file descriptor -1.
-            raise trio.ClosedResourceError("connection was closed")
-        while received is None:
-            await trio.lowlevel.wait_readable(self._socket)
-            received = self.receive_nowait()
-        return received
+            raise UpstreamBroken(BROKE_OFF)
+        try:
+            while True:
+                await trio.lowlevel.wait_readable(self._socket)
+                try:
+                    return self._socket.recv(RECEIVE_BYTES)
+                except _WOULD_BLOCK:
+                    continue
+        except (OSError, trio.ClosedResourceError) as exc:
+            raise UpstreamBroken(BROKE_OFF) from exc
 
     async def wait_ready(self) -> None:
         """Return as soon as the socket can be written to or read from."""

@@ -145,15 +145,16 @@ class GatewayRoutes:
             call.cors = template.cors
         if template.outlives:
             call = self._prepare_owned(call, template)
-        if (slot := link.client) is not None and self._attach is None and not call.is_owned:
-            # Our own server cancels us when the client leaves, and takes an answer whole: a DirectAttachment, inlined.
-            client: Client = self._meet(slot, link.alike, template) if recalled is None else slot.value
-            answer = await self._answer(call, client.lasting)
-            if answer is not None:
-                fields = answer.fields + call.cors
-                await send({"type": WHOLE_ANSWER, "status": answer.status, "fields": fields, "body": answer.body})
+        slot = link.client
+        if slot is None or call.is_owned or self._attach is not None:
+            await self._serve_attached(call)
             return
-        await self._serve_attached(call)
+        # Our own server cancels us when the client leaves, and takes an answer whole: a DirectAttachment, inlined.
+        client: Client = self._meet(slot, link.alike, template) if recalled is None else slot.value
+        answer = await self._answer(call, client.lasting)
+        if answer is not None:
+            fields = answer.fields + call.cors
+            await send({"type": WHOLE_ANSWER, "status": answer.status, "fields": fields, "body": answer.body})
 
     def covers(self, method: str, path: bytes) -> bool:
         """Whether a request of that method and raw path is answered here."""

@@ -565,6 +565,9 @@ class LateBoard(BreakerBoard[Candidate]):
             raise BreakerOpen(1.5)
         return super().begin(candidate, now, is_alone=is_alone)
 
+    def begin_closed(self, candidate: Candidate) -> BoardPermit | None:
+        return None if candidate.model == "model-a" else super().begin_closed(candidate)
+
 
 async def test_lone_candidate_that_another_worker_probes_says_when(autojump_clock: MockClock) -> None:
     board: BreakerBoard[Candidate] = LateBoard(lambda one: one.model, lambda one: one.model, BreakerRules())

@@ -101,10 +101,15 @@ class LaneExchange:
     async def send(self, message: Message) -> None:
         """ASGI's send. Raises ResponseMisuse for what ASGI or HTTP forbid, and see LaneConnection.write."""
         kind = message["type"]
-        if kind == "http.response.body":
+        if kind == WHOLE_ANSWER:
+            keep_alive = self._keeps_alive()
+            data = self.response.whole(message["status"], message["fields"], message["body"], keep_alive=keep_alive)
+            await self._connection.write(data)
+            self.answered = True
+            if self._over is not None:
+                self.note_over()
+        elif kind == "http.response.body":
             await self._send_part(message.get("body", b""), message.get("more_body", False))
-        elif kind == WHOLE_ANSWER:
-            await self._send_whole(message["status"], message["fields"], message["body"])
         elif kind == "http.response.start":
             self.response.start(message)
         elif kind == PART_NOW:
@@ -116,13 +121,6 @@ class LaneExchange:
             await self._connection.write(message["body"])
         else:
             raise ResponseMisuse(f"unknown message {kind!r}")
-
-    async def _send_whole(self, status: int, fields: bytes, body: bytes) -> None:
-        data = self.response.whole(status, fields, body, keep_alive=self._keeps_alive())
-        await self._connection.write(data)
-        self.answered = True
-        if self._over is not None:
-            self._over.set()
 
     async def _send_part(self, body: bytes, more: bool) -> None:
         # Only the head says whether the connection is kept, so this is not checked for each token.

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from attrs import evolve, field, frozen
 
 from pg_trio.domain.project import Candidate, Endpoint, OnStreamFailure
-from pg_trio.racing.attempt import Limits
+from pg_trio.racing.attempt import Attempt, AttemptEnd, Limits, Outcome
 from pg_trio.racing.latency import Latencies
 from pg_trio.racing.slots import Slots
 from pg_trio.stages.provider_call.pace import NEVER, FixedPace, LearnedPace, Pace, learned_pace
@@ -29,6 +29,12 @@ class Pacing:
     pace: Pace
     learned: LearnedPace | None
     usual: UsualTimes = field(factory=UsualTimes)
+
+    def note_won(self, attempt: Attempt[Candidate], asked_at: float, ended_at: float) -> None:
+        """Count the winner's time, from when it was asked (Trio's clock)."""
+        self.usual.note(attempt.candidate, ended_at - asked_at)
+        if self.learned is not None:
+            self.learned.learn(AttemptEnd(attempt, ended_at, Outcome.WON), asked_at)
 
 
 @frozen(slots=True, eq=False)
@@ -59,6 +65,13 @@ class CallPlan:
     @is_lone.default
     def _find_lone(self) -> bool:
         return len(self.candidates) == 1 and self.attempt_limit_s == math.inf
+
+    # Whether its calls are not limited either: then a race has nothing to decide before its first try has failed.
+    is_straight: bool = field(init=False)
+
+    @is_straight.default
+    def _find_straight(self) -> bool:
+        return self.is_lone and self.slots is None
 
     # Whether a candidate may be unable to carry what a request holds (fit.py).
     is_picky: bool = False

@@ -32,7 +32,7 @@ import trio
 from attrs import evolve
 
 from pg_trio.domain.call import Answered
-from pg_trio.domain.chat import Prompt
+from pg_trio.domain.chat import Prompt, Reply
 from pg_trio.domain.log_row import Attempts
 from pg_trio.domain.project import Candidate, Endpoint
 from pg_trio.domain.secret import mask_secrets
@@ -48,9 +48,10 @@ from pg_trio.errors import (
     UpstreamRefused,
 )
 from pg_trio.ledger.node_health import Hedges
-from pg_trio.racing.attempt import AllFailed, Attempt, AttemptEnd, AttemptLimitPassed, Won
+from pg_trio.racing.attempt import AllFailed, Attempt, AttemptEnd, AttemptLimitPassed, Limits, Won
+from pg_trio.racing.breaker_board import Permit
 from pg_trio.racing.hedge_budget import HedgeRules
-from pg_trio.racing.race import race, race_alone
+from pg_trio.racing.race import note_failure, race, race_alone, race_on
 from pg_trio.stages.provider_call.call_plan import CallPlan, Pacing, make_plan
 from pg_trio.stages.provider_call.exchange import Exchange
 from pg_trio.stages.provider_call.fit import holds_more_than_text, is_picky, leave_out, leave_out_unfit
@@ -100,8 +101,8 @@ class ProviderCall:
             self._hedges = self.memory.open_hedges(HedgeRules(share=self._hedge_share), trio.current_time())
         return plan
 
-    async def ask(self, plan: CallPlan, prompt: Prompt, ends_at: float, attempts: Attempts) -> Answered:
-        """The first whole answer. `ends_at` (Trio's clock) is the deadline that the caller holds.
+    def ask(self, plan: CallPlan, prompt: Prompt, ends_at: float, attempts: Attempts) -> Awaitable[Answered]:
+        """Await it: the first whole answer. `ends_at` (Trio's clock) is the deadline that the caller holds.
 
         Raises ProviderCallFailed, ProviderDisabled, NoFitCandidate or Overloaded.
         """
@@ -109,8 +110,47 @@ class ProviderCall:
         tell_call = None if attempts.trace is None else attempts.trace.tell_call
         exchange = partial(self._exchange.fetch_reply, prompt=prompt, tell_call=tell_call)
         asked = Asked(prompt.tools, ends_at, attempts, trio.current_time())
-        won = await self._race(self._make_runner(plan, plan.answers, asked, exchange, WHOLE))
+        if plan.is_straight and (permit := self.memory.breakers.begin_closed(plan.candidates[0])) is not None:
+            return self._ask_straight(plan, asked, exchange, permit)
+        return self._ask_in_race(self._make_runner(plan, plan.answers, asked, exchange, WHOLE))
+
+    async def _ask_in_race(self, runner: CallRunner[Reply]) -> Answered:
+        won = await self._race(runner)
         return Answered(won.value, won.attempt.candidate)
+
+    async def _ask_straight(
+        self, plan: CallPlan, asked: Asked, exchange: Callable[[Attempt[Candidate]], Awaitable[Reply]], permit: Permit
+    ) -> Answered:
+        """The answer of a lone candidate that is well: as a race of one, which begins only once the first try fails."""
+        candidate, attempts, now = plan.candidates[0], asked.attempts, asked.now
+        if self._hedges is not None:
+            self._hedges.deposit()
+        attempt = Attempt(candidate, 0, False, now, asked.ends_at)
+        attempts.begin(attempt, now)
+        try:
+            reply = await exchange(attempt)
+        except BaseException as error:
+            runner = CallRunner(
+                exchange, WHOLE, self.memory, self._hedges, asked, plan, plan.answers, plan.candidates, None
+            )
+            runner.adopt(attempt, permit)
+            failures = note_failure(attempt, error, runner)
+            if not failures:
+                raise
+        else:
+            ended_at = trio.current_time()
+            attempts.add(candidate, now, ended_at, "won")
+            permit.succeeded(ended_at)
+            plan.answers.note_won(attempt, now, ended_at)
+            return Answered(reply, candidate)
+        try:
+            won = await race_on(failures, runner, Limits(asked.ends_at))
+            return Answered(won.value, won.attempt.candidate)
+        except AllFailed as failed:
+            raise self._failure(failed.ends, plan) from None
+        finally:
+            # The same cycle as in race_alone.
+            del failures
 
     async def ask_step(
         self, plan: CallPlan, step: WholeStep[T], ends_at: float, attempts: Attempts

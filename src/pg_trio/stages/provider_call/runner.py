@@ -142,6 +142,10 @@ class CallRunner(Generic[T]):
         """Close an answer that came too late."""
         await self.hands.let_go(value)
 
+    def adopt(self, attempt: Attempt[Candidate], permit: Permit) -> None:
+        """Count an attempt that was begun without it: it is told how that ends."""
+        self._permits[attempt.number] = permit
+
     # ── what comes next ──────────────────────────────────────────────────────────────────────────────────────────────
 
     def hedge_after_s(self, candidate: Candidate) -> float:
@@ -200,10 +204,7 @@ class CallRunner(Generic[T]):
         asked_at = attempt.started_at if self.line is None else self.line.asked_at[attempt.number]
         self.permit = permit = self._permits.pop(attempt.number)
         permit.succeeded(ended_at)
-        pacing = self.pacing
-        pacing.usual.note(candidate, ended_at - asked_at)
-        if pacing.learned is not None:
-            pacing.learned.learn(end, asked_at)
+        self.pacing.note_won(attempt, asked_at, ended_at)
 
     def _record_loss(self, end: AttemptEnd[Candidate]) -> None:
         candidate, error, attempts = end.attempt.candidate, end.error, self.asked.attempts

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from typing import cast
-
-from pg_trio.domain.chat import ROLES, Json, JsonObject, Message, Role
+from pg_trio.domain.chat import Json, JsonObject, Message, Role
 from pg_trio.errors import BadRequest
 from pg_trio.surfaces.reading.field_checks import NAME, check_string, check_text
 from pg_trio.surfaces.reading.message_content import read_content
 from pg_trio.surfaces.reading.signed_fields import read_reasoning
 from pg_trio.surfaces.reading.tool_fields import read_tool_calls
+
+# `developer` is OpenAI's newer name for `system`.
+_ROLES: dict[str, Role] = {
+    "system": "system",
+    "user": "user",
+    "assistant": "assistant",
+    "tool": "tool",
+    "developer": "system",
+}
 
 
 def read_messages(messages: Json, max_messages: int) -> tuple[Message, ...]:
@@ -26,14 +33,13 @@ def read_messages(messages: Json, max_messages: int) -> tuple[Message, ...]:
 def _read_message(message: Json, index: int) -> Message:
     if not isinstance(message, dict):
         raise BadRequest(f"messages[{index}]: must be an object.")
-    role, content = message.get("role"), message.get("content")
-    if type(role) is not str or role not in ROLES:
-        if role != "developer":
-            raise BadRequest(f"messages[{index}].role: must be one of system, user, assistant, tool.")
-        role = "system"
+    named, content = message.get("role"), message.get("content")
+    role = _ROLES.get(named) if type(named) is str else None
+    if role is None:
+        raise BadRequest(f"messages[{index}].role: must be one of system, user, assistant, tool.")
     if len(message) == 2 and type(content) is str and role != "tool":
-        return Message(cast(Role, role), content)
-    return _read_full_message(message, cast(Role, role), f"messages[{index}]")
+        return Message(role, content)
+    return _read_full_message(message, role, f"messages[{index}]")
 
 
 def _read_full_message(message: JsonObject, role: Role, path: str) -> Message:

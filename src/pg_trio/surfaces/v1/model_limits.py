@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
+from operator import truediv
 
 from pg_trio.domain.limits import LimitPolicy, LimitState
 from pg_trio.domain.value import value
@@ -31,9 +32,11 @@ _ANTHROPIC = (
 
 @value(slots=True)
 class _Kind:
-    """The limits of one kind: their places among the request's, and the lines of each."""
+    """The limits of one kind: their places among the request's, and the quota, the window and the lines of each."""
 
     places: tuple[int, ...]
+    quotas: tuple[int, ...]
+    windows_s: tuple[int, ...]
     lines: tuple[bytes, ...]
 
 
@@ -49,24 +52,22 @@ def render_anthropic_limits(states: Sequence[LimitState], now_s: float) -> bytes
 
 def _render(states: Sequence[LimitState], form: bytes, show_reset: Callable[[int], bytes]) -> bytes:
     lines = b""
-    for kind in _kinds_of(tuple([state.policy for state in states]), form):
-        chosen = 0 if len(kind.places) == 1 else _find_tightest(states, kind.places)
-        state = states[kind.places[chosen]]
-        remaining = state.remaining
-        if remaining is not None:
-            quota, window_s = state.policy.quota, state.policy.window_s or 0
+    policies, remaining, _ = zip(*states)  # noqa: B905 # fields of the same objects
+    for kind in _kinds_of(policies, form):
+        left = tuple(map(remaining.__getitem__, kind.places))
+        shares = list(map(truediv, left, kind.quotas)) if None not in left else _share_known(left, kind.quotas)
+        tightest = shares.index(min(shares))
+        has_left, quota = left[tightest], kind.quotas[tightest]
+        if has_left is not None:
             # Buckets refill evenly.
-            lines += kind.lines[chosen] % (remaining, show_reset(-(-(quota - remaining) * window_s // quota)))
+            reset_s = -(-(quota - has_left) * kind.windows_s[tightest] // quota)
+            lines += kind.lines[tightest] % (has_left, show_reset(reset_s))
     return lines
 
 
-def _find_tightest(states: Sequence[LimitState], places: tuple[int, ...]) -> int:
-    """Which of the places has the limit with the smallest share left."""
-    shares = [
-        1.0 if (remaining := states[place].remaining) is None else remaining / states[place].policy.quota
-        for place in places
-    ]
-    return shares.index(min(shares))
+def _share_known(left: Sequence[int | None], quotas: Sequence[int]) -> list[float]:
+    """The share that is left of each limit; all of one that was not looked up."""
+    return [1.0 if one is None else one / quota for one, quota in zip(left, quotas, strict=True)]
 
 
 # One entry for each endpoint and token with limits, as for the standard's fields.
@@ -75,9 +76,10 @@ def _kinds_of(policies: tuple[LimitPolicy, ...], form: bytes) -> list[_Kind]:
     kinds = []
     for unit, name in _KINDS.items():
         places = tuple(place for place, policy in enumerate(policies) if policy.unit == unit)
-        lines = tuple(form % {b"kind": name, b"quota": policies[place].quota} for place in places)
+        quotas = tuple(policies[place].quota for place in places)
+        windows_s = tuple(policies[place].window_s or 0 for place in places)
         if places:
-            kinds.append(_Kind(places, lines))
+            kinds.append(_Kind(places, quotas, windows_s, tuple(form % {b"kind": name, b"quota": q} for q in quotas)))
     return kinds
 
 
