@@ -8,17 +8,18 @@ before the server is told that shutdown is complete. Under stock Hypercorn:
 
 Making one also puts a guard around each connection of stock Hypercorn in this process (server/containment.py): without
 it, one client's bytes can end the whole server.
+
+A worker of `pg-trio serve` has the same applications, but Quart is loaded when it is first needed (`WorkerApp`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import trio
-from attrs import evolve, frozen
-from quart_trio import QuartTrio
+from attrs import evolve, field, frozen
 
 from pg_trio.config import load_settings
 from pg_trio.config.location import find_configuration
@@ -26,18 +27,20 @@ from pg_trio.config.settings import Settings
 from pg_trio.errors import ConfigError, StoreError
 from pg_trio.gateway import RunningGateway, Surroundings, open_gateway
 from pg_trio.recorder import LiveSubscriber
-from pg_trio.server.containment import contain_hypercorn
 from pg_trio.server.http1.types import CONNECTIONS, DOOR, Door
 from pg_trio.stores.store_protocols import Engines
 from pg_trio.surfaces import SURFACES, Surface
-from pg_trio.web.admin.admin_app import make_operators_app
-from pg_trio.web.admin.metrics_route import add_public_metrics
+from pg_trio.web.admin.security_fields import SECURITY_FIELDS
 from pg_trio.web.asgi import GatewayRoutes
 from pg_trio.web.asgi_types import AsgiApp, AsgiEvent, Receive, Scope, Send
 from pg_trio.web.cors import CorsTable
-from pg_trio.web.introspection import make_web_app
+from pg_trio.web.late_app import LateApp
+from pg_trio.web.polled_routes import PolledRoutes, answer_health, answer_metrics, comes_from_here
 from pg_trio.web.stream_routes import StreamRoutes
 from pg_trio.web.websocket import covers_socket
+
+if TYPE_CHECKING:
+    from quart_trio import QuartTrio
 
 
 def create_app(
@@ -55,19 +58,20 @@ def create_app(
     that the settings ask for. `seat` is the worker's place among the gateway's workers, None without a supervisor.
     Raises ConfigError.
     """
+    # Hypercorn serves this application, perhaps; a worker loads it later, or never.
+    from pg_trio.server.containment import contain_hypercorn
+
     contain_hypercorn()
     if settings is None:
         settings = load_settings(find_configuration())
-    app = make_web_app(lambda: routes.gateway, lambda: routes.is_ready)
-    if settings.observe.metrics_public:
-        add_public_metrics(app, lambda: cast(RunningGateway | None, routes.gateway))
+    find_parts: list[Parts] = []
+    app = _make_quart(settings, lambda: find_parts[0])
     # Hypercorn types ASGI events as one class each, we as mappings.
-    inner, trusted = cast(AsgiApp, app.asgi_app), settings.server.trusted_proxies
-    streams = StreamRoutes(settings.projects)
-    routes: GatewayRoutes = GatewayRoutes(inner, trusted, surfaces, cors=CorsTable(settings.projects), streams=streams)
+    inner = cast(AsgiApp, app.asgi_app)
+    find_parts.append(parts := _make_parts(settings, inner, surfaces, seat))
     around = Surroundings(live, engines, seat)
-    app.asgi_app = GatewayLifespan(settings, routes, around)  # type: ignore[method-assign, assignment]
-    app.extensions["pg_trio"] = Parts(settings, routes, seat)
+    app.asgi_app = GatewayLifespan(settings, parts.routes, around)  # type: ignore[method-assign, assignment]
+    app.extensions["pg_trio"] = parts
     return app
 
 
@@ -79,6 +83,33 @@ class Parts:
     routes: GatewayRoutes
     seat: int | None
 
+    @property
+    def gateway(self) -> RunningGateway | None:
+        """The running gateway, None before it runs."""
+        return cast(RunningGateway | None, self.routes.gateway)
+
+
+def _make_quart(settings: Settings, find_parts: Callable[[], Parts]) -> QuartTrio:
+    """What answers requests that are not for models. Imports Quart."""
+    from pg_trio.web.admin.metrics_route import add_public_metrics
+    from pg_trio.web.introspection import make_web_app
+
+    app = make_web_app(lambda: find_parts().gateway, lambda: find_parts().routes.is_ready)
+    if settings.observe.metrics_public:
+        add_public_metrics(app, lambda: find_parts().gateway)
+    return app
+
+
+def _make_parts(settings: Settings, inner: AsgiApp, surfaces: Sequence[Surface], seat: int | None) -> Parts:
+    """The routes around `inner`, which serves all but requests for models, and those that programs poll."""
+    polled = {"/healthz": answer_health(lambda: True), "/readyz": answer_health(lambda: routes.is_ready)}
+    if settings.observe.metrics_public:
+        polled["/metrics"] = answer_metrics(lambda: routes.gateway, lambda _: True, {})
+    streams, trusted = StreamRoutes(settings.projects), settings.server.trusted_proxies
+    rest = PolledRoutes(polled, inner)
+    routes: GatewayRoutes = GatewayRoutes(rest, trusted, surfaces, cors=CorsTable(settings.projects), streams=streams)
+    return Parts(settings, routes, seat)
+
 
 def make_admin_app(app: QuartTrio, ask_reload: Callable[[], None] | None = None) -> QuartTrio:
     """The application of the admin address, for a worker whose public application is `app` (see create_app).
@@ -86,8 +117,39 @@ def make_admin_app(app: QuartTrio, ask_reload: Callable[[], None] | None = None)
     `ask_reload` asks for the configuration to be read again; it raises ConfigError for one with mistakes.
     """
     parts: Parts = app.extensions["pg_trio"]
-    find = lambda: cast(RunningGateway | None, parts.routes.gateway)  # noqa: E731
-    return make_operators_app(find, parts.settings, parts.routes, ask_reload)
+    return _make_admin(parts, ask_reload)
+
+
+def _make_admin(parts: Parts, ask_reload: Callable[[], None] | None) -> QuartTrio:
+    """Imports Quart."""
+    from pg_trio.web.admin.admin_app import make_operators_app
+
+    return make_operators_app(lambda: parts.gateway, parts.settings, parts.routes, ask_reload)
+
+
+@frozen(eq=False)
+class WorkerApp:
+    """The applications of one worker: as create_app's, and loading Quart when a request needs it."""
+
+    settings: Settings
+    seat: int
+    parts: Parts = field(init=False)
+
+    @parts.default
+    def _default_parts(self) -> Parts:
+        late = LateApp(lambda: cast(AsgiApp, _make_quart(self.settings, lambda: self.parts).asgi_app))
+        return _make_parts(self.settings, late, SURFACES, self.seat)
+
+    @property
+    def public(self) -> AsgiApp:
+        """Of the public address."""
+        return GatewayLifespan(self.settings, self.parts.routes, Surroundings(seat=self.seat))
+
+    def make_admin(self, ask_reload: Callable[[], None]) -> AsgiApp:
+        """Of the admin address: see make_admin_app."""
+        late = LateApp(lambda: cast(AsgiApp, _make_admin(self.parts, ask_reload).asgi_app))
+        metrics = answer_metrics(lambda: self.parts.gateway, comes_from_here, SECURITY_FIELDS)
+        return PolledRoutes({"/metrics": metrics}, late)
 
 
 class GatewayLifespan:

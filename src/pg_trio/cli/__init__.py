@@ -1,4 +1,8 @@
-"""The command line: `pg-trio COMMAND`. One file a command; a command's room is imported when that command runs."""
+"""The command line: `pg-trio COMMAND`. One file a command.
+
+A command's file is imported when the command is named, and its room when it runs: importing all of them takes 0.4 s
+and 20 MB, and a worker is a command, too.
+"""
 
 from __future__ import annotations
 
@@ -12,71 +16,65 @@ if sys.argv[1:2] == ["serve"]:
 # isort: split
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from importlib import import_module
 
 from pg_trio import __version__
-from pg_trio.cli import (
-    backup,
-    chat_command,
-    check,
-    cluster_import,
-    completion,
-    doctor,
-    guard_text,
-    logs,
-    migrate,
-    operator,
-    prices,
-    reload,
-    serve,
-    show,
-    simulate,
-    stats,
-    token,
-    top,
-    worker,
-)
 from pg_trio.cli.console import final_status, own_console
 from pg_trio.cli.parser import Parser
 from pg_trio.errors import ConfigError, OutputLost, StoreError, WorkersFailed
 
+# A command's file by its name, in the order of the help.
+COMMANDS = {
+    "serve": "serve",
+    "reload": "reload",
+    "check": "check",
+    "prices": "prices",
+    "token": "token",
+    "operator": "operator",
+    "logs": "logs",
+    "show": "show",
+    "stats": "stats",
+    "top": "top",
+    "backup": "backup",
+    "migrate": "migrate",
+    "cluster": "cluster_import",
+    "chat": "chat_command",
+    "doctor": "doctor",
+    "guard": "guard_text",
+    "simulate": "simulate",
+    "completion": "completion",
+    "worker": "worker",
+}
 
-def make_parser() -> argparse.ArgumentParser:
-    """The parser of all commands; each sets `run`, a function of the parsed arguments that returns an exit status."""
+
+def make_parser(arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
+    """A parser for these arguments: of the command that the first one names, or else of all commands.
+
+    Each command sets `run`, a function of the parsed arguments that returns an exit status.
+    """
     parser = Parser(prog="pg-trio", description="An AI gateway with deadlines that hold.")
     parser.set_defaults(serves=False)
     parser.add_argument("--version", action="version", version=f"pg-trio {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (
-        serve,
-        reload,
-        check,
-        prices,
-        token,
-        operator,
-        logs,
-        show,
-        stats,
-        top,
-        backup,
-        migrate,
-        cluster_import,
-        chat_command,
-        doctor,
-        guard_text,
-        simulate,
-        completion,
-        worker,
-    ):
-        command.register(commands)
+    for name in _find_named(arguments):
+        import_module(f"pg_trio.cli.{COMMANDS[name]}").register(commands)
     return parser
+
+
+def _find_named(arguments: Sequence[str]) -> Iterable[str]:
+    first = arguments[0] if arguments else ""
+    if first == "--version":
+        return ()
+    return (first,) if first in COMMANDS else COMMANDS
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status: 0 done, 1 failed (standard error says why), 2 wrong usage."""
+    arguments = sys.argv[1:] if arguments is None else arguments
     with own_console():
         try:
-            parsed = make_parser().parse_args(arguments)
+            parsed = make_parser(arguments).parse_args(arguments)
         except SystemExit as end:
             # 0 after --help and --version, whose output is the result; 2 after wrong usage.
             return final_status(int(end.code or 0), is_result=True)

@@ -9,14 +9,31 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Iterable, MutableMapping
+from collections.abc import Iterable, Iterator, MutableMapping
+from contextlib import contextmanager
 from typing import Any
-
-import structlog
-from structlog.typing import Processor
 
 from pg_trio.config.settings import ObserveSettings
 from pg_trio.recorder.current import current_request
+
+
+@contextmanager
+def _without_rich() -> Iterator[None]:
+    """Meanwhile `import rich` fails as if it were not installed."""
+    loaded = sys.modules.get("rich")
+    sys.modules["rich"] = None  # type: ignore[assignment]  # what the import system documents for this
+    try:
+        yield
+    finally:
+        del sys.modules["rich"]
+        if loaded is not None:
+            sys.modules["rich"] = loaded
+
+
+# structlog loads `rich` where it is installed, 3 MB in each process, to format tracebacks. Ours are plain.
+with _without_rich():
+    import structlog
+    from structlog.typing import Processor
 
 # httpx logs every call's URL at INFO, and Trio's and Hypercorn's parts have nothing to say below WARNING.
 _QUIET = ("httpx", "httpcore")
@@ -57,7 +74,7 @@ def _make_renderer(settings: ObserveSettings) -> list[Processor]:
     if settings.log_format == "json":
         return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     colors = sys.stderr.isatty() and "NO_COLOR" not in os.environ
-    # Not `rich`: it would be loaded for the first traceback, in the middle of a request.
+    # Not the default: it might be `rich`, if something else loaded structlog first.
     plain = structlog.dev.plain_traceback
     return [_keep_on_a_line, structlog.dev.ConsoleRenderer(colors=colors, pad_event_to=0, exception_formatter=plain)]
 

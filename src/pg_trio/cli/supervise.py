@@ -9,14 +9,11 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from hypercorn.utils import repr_socket_addr
-
 from pg_trio.config.loading import Configuration, read_checked_text
 from pg_trio.config.settings import DEFAULT_ADMIN_BIND, ServerSettings, Settings
 from pg_trio.errors import ConfigError
-from pg_trio.server.serving import listen
+from pg_trio.server.listening import listen, show_address
 from pg_trio.server.status_file import StatusFile
-from pg_trio.server.stock import make_hypercorn_config
 from pg_trio.server.supervisor import Supervisor
 from pg_trio.shared_memory.metric_file import begin_metrics
 from pg_trio.store.database import make_data_dir
@@ -43,11 +40,11 @@ async def supervise(
         # No process has the files open yet.
         tell_damaged_journal(settings.gateway.data_dir / database.file_name)
     try:
-        sockets = listen(make_hypercorn_config(settings.server)).insecure_sockets
+        sockets = [listen(settings.server.bind)]
     except OSError as error:
         raise ConfigError("server.bind", [f"cannot listen on {settings.server.bind}: {error.strerror}"]) from error
     admin_sockets = listen_for_admins(settings.server)
-    addresses = [f"http://{repr_socket_addr(sock.family, sock.getsockname())}" for sock in sockets]
+    addresses = [f"http://{show_address(sock)}" for sock in sockets]
     supervisor = Supervisor(
         # -P: a worker must not load a module from the folder in which the gateway was started.
         command=[sys.executable, "-P", "-m", "pg_trio", "worker", "--config", str(path)],
@@ -69,10 +66,8 @@ def listen_for_admins(settings: ServerSettings) -> list[socket.socket]:
     """
     if not settings.admin_bind:
         return []
-    config = make_hypercorn_config(settings)
-    config.bind = [settings.admin_bind]
     try:
-        return list(listen(config).insecure_sockets)
+        return [listen(settings.admin_bind)]
     except OSError as error:
         said = f"cannot listen on {settings.admin_bind}: {error.strerror}"
         if settings.admin_bind != DEFAULT_ADMIN_BIND:
@@ -82,7 +77,7 @@ def listen_for_admins(settings: ServerSettings) -> list[socket.socket]:
 
 
 def _first_address(sockets: list[socket.socket]) -> str | None:
-    return f"http://{repr_socket_addr(sockets[0].family, sockets[0].getsockname())}" if sockets else None
+    return f"http://{show_address(sockets[0])}" if sockets else None
 
 
 def announce(settings: Settings, addresses: list[str], admin: str | None) -> None:

@@ -8,7 +8,6 @@ import signal
 import socket
 from functools import partial
 from pathlib import Path
-from typing import cast
 
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -27,12 +26,11 @@ def run(arguments: argparse.Namespace) -> int:
     """Serve until SIGTERM, or until the supervisor is gone."""
     import trio
 
-    from pg_trio.app import create_app, make_admin_app
+    from pg_trio.app import WorkerApp
     from pg_trio.cli.descriptors import raise_descriptor_limit
     from pg_trio.cli.server_log import configure_logging
     from pg_trio.config import parse_settings
     from pg_trio.server.admin_serving import Pages
-    from pg_trio.server.http1 import ASGIApplication
     from pg_trio.server.worker import run_worker
 
     configure_logging()
@@ -44,12 +42,10 @@ def run(arguments: argparse.Namespace) -> int:
     configure_logging(settings.observe)
     sockets = [socket.socket(fileno=descriptor) for descriptor in arguments.sockets]
     control = socket.socket(fileno=arguments.control)
-    # Quart-Trio types ASGI events as classes, the lane as mappings. Its own `__call__` would be an extra step.
-    public = create_app(settings, seat=arguments.seat)
-    app = cast(ASGIApplication, public.asgi_app)
+    app = WorkerApp(settings, arguments.seat)
     admin = [socket.socket(fileno=descriptor) for descriptor in arguments.admin_sockets]
-    pages = Pages(make_admin_app(public, partial(_ask_reload, arguments.config)), admin) if admin else None
-    trio.run(partial(run_worker, app, settings.server, sockets, control, pages))
+    pages = Pages(app.make_admin(partial(_ask_reload, arguments.config)), admin) if admin else None
+    trio.run(partial(run_worker, app.public, settings.server, sockets, control, pages))
     return 0
 
 

@@ -1,7 +1,6 @@
 """Serves the pages, the metrics and the admin API on their own sockets, beside the requests of a worker.
 
-Stock Hypercorn serves them: they are few, and no request waits for them. What fails there is logged, and the worker
-goes on serving requests.
+The lane serves them, too, with limits of its own. What fails there is logged, and the worker goes on serving requests.
 """
 
 from __future__ import annotations
@@ -11,42 +10,32 @@ import socket
 from collections.abc import Sequence
 
 import trio
-from attrs import frozen
-from hypercorn.config import Sockets
-from hypercorn.trio.run import worker_serve
-from hypercorn.typing import ASGIFramework
-from hypercorn.utils import wrap_app
+from attrs import evolve, frozen
 
 from pg_trio.config.settings import ServerSettings
-from pg_trio.server.stock import make_hypercorn_config
+from pg_trio.server.http1.types import ASGIApplication
+from pg_trio.server.listening import Listening
+from pg_trio.server.serving import serve_app
 
 logger = logging.getLogger("pg_trio.worker")
 
-# Without Hypercorn's lines about where it listens.
-_quiet = logging.getLogger("pg_trio.pages")
-_quiet.setLevel(logging.WARNING)
-
 # Connections of pages that show something live end with the worker; others have ended long before.
-DRAIN_S = 1.0
+DRAIN_MS = 1_000
 
 
 @frozen(eq=False)
 class Pages:
     """The application of the admin address, and its listening sockets."""
 
-    app: ASGIFramework
+    app: ASGIApplication
     sockets: Sequence[socket.socket]
 
 
 async def serve_pages(pages: Pages, settings: ServerSettings, go: trio.Event, shutdown: trio.Event) -> None:
     """Serve from `go` until `shutdown`."""
     await go.wait()
-    config = make_hypercorn_config(settings)
-    config.graceful_timeout = DRAIN_S
-    config.errorlog = _quiet
-    sockets = Sockets(secure_sockets=[], insecure_sockets=list(pages.sockets), quic_sockets=[])
+    brief = evolve(settings, drain_ms=min(DRAIN_MS, settings.drain_ms))
     try:
-        app = wrap_app(pages.app, config.wsgi_max_body_size, "asgi")
-        await worker_serve(app, config, sockets=sockets, shutdown_trigger=shutdown.wait)
+        await serve_app(pages.app, None, brief, shutdown=shutdown, sockets=Listening(pages.sockets))
     except* Exception:
         logger.exception("the pages and the admin API cannot be served any more")

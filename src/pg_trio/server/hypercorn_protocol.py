@@ -22,16 +22,23 @@ from hypercorn.config import Config
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import AppWrapper, ConnectionState
+from hypercorn.utils import wrap_app
 
 from pg_trio.config.settings import ServerSettings
 from pg_trio.domain.server_link import EXTENSION, ServerLink
 from pg_trio.server.containment import Containment
 from pg_trio.server.http1.open_connections import OpenConnections
-from pg_trio.server.http1.types import Message, Receive, Scope, Send
+from pg_trio.server.http1.types import ASGIApplication, Message, Receive, Scope, Send
 
 _HTTP2_START = b"PRI * HTTP/2.0"
 # RFC 9113 section 4.1: length (3 bytes), then the type; section 6.1: 0 is DATA.
 _TYPE_AT, _DATA = 3, 0
+
+
+def wrap(app: ASGIApplication) -> AppWrapper:
+    """The application as Hypercorn calls it."""
+    # The limit is for WSGI.
+    return wrap_app(app, 0, "asgi")  # type: ignore[arg-type]  # ASGI, in other words
 
 
 class HypercornProtocol:

@@ -11,6 +11,7 @@ from hypercorn.trio import serve
 from hypercorn.typing import ASGIFramework
 
 from pg_trio.config.settings import ServerSettings
+from pg_trio.server.listening import BACKLOG
 
 logger = logging.getLogger("pg_trio.server")
 
@@ -24,8 +25,7 @@ def make_hypercorn_config(settings: ServerSettings) -> Config:
     config.graceful_timeout = settings.drain_ms / 1000
     config.h11_max_incomplete_size = settings.max_head_bytes
     config.include_server_header = False
-    # 2,048: a burst of connections waits in the kernel's queue instead of being dropped for a second (nginx: 511).
-    config.backlog = 2_048
+    config.backlog = BACKLOG
     config.errorlog = logger
     return config
 

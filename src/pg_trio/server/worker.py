@@ -10,16 +10,15 @@ from functools import partial
 
 import trio
 from attrs import define, field
-from hypercorn.config import Sockets
-from hypercorn.utils import LifespanFailureError
 
 from pg_trio.config.settings import ServerSettings
 from pg_trio.errors import WorkersFailed
 from pg_trio.server.admin_serving import Pages, serve_pages
 from pg_trio.server.garbage import collect_at_rest
 from pg_trio.server.http1.types import ASGIApplication
+from pg_trio.server.lifespan import LifespanFailed
+from pg_trio.server.listening import Listening
 from pg_trio.server.serving import serve_app
-from pg_trio.server.stock import make_hypercorn_config
 from pg_trio.server.supervisor import GO, LEAVING, READY
 
 logger = logging.getLogger("pg_trio.worker")
@@ -61,11 +60,8 @@ async def run_worker(
                     nursery.start_soon(serve_pages, pages, settings, orders.go, orders.shutdown)
                 await _serve(app, settings, sockets, orders, ready)
                 nursery.cancel_scope.cancel(reason="served")
-    except* LifespanFailureError as group:
-        # Hypercorn puts the application's text into a sentence of its own.
-        refused += [
-            str(error).removeprefix("Lifespan failure in startup. '").removesuffix("'") for error in leaves(group)
-        ]
+    except* LifespanFailed as group:
+        refused += [str(error) for error in leaves(group)]
     if refused:
         raise WorkersFailed("\n".join(refused))
 
@@ -85,10 +81,9 @@ async def _serve(
     orders: Orders,
     ready: Callable[[], Awaitable[None]],
 ) -> None:
-    config = make_hypercorn_config(settings)
-    inherited = Sockets(secure_sockets=[], insecure_sockets=list(sockets), quic_sockets=[])
+    inherited = Listening(sockets)
     await serve_app(
-        app, config, settings, shutdown=orders.shutdown, leaving=orders.leaving, sockets=inherited, ready=ready
+        app, None, settings, shutdown=orders.shutdown, leaving=orders.leaving, sockets=inherited, ready=ready
     )
 
 

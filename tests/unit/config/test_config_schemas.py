@@ -78,6 +78,15 @@ def test_other_drafts(draft: str) -> None:
     assert [] == mistakes_in(f"{SOUND}input_schema = '{json.dumps(schema)}'\n")
 
 
+@pytest.mark.parametrize("values", [[], ["a", "a"]])
+def test_draft_4_is_read_as_strictly_as_it_is_written(values: list[str]) -> None:
+    schema = {"$schema": "http://json-schema.org/draft-04/schema#", "enum": values}
+
+    (said,) = mistakes_in(f"{SOUND}input_schema = '{json.dumps(schema)}'\n")
+
+    assert said.startswith(f"{PLACE}.enum: ")
+
+
 @pytest.mark.parametrize(
     ("written", "mistake"),
     [

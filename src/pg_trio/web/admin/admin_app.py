@@ -29,6 +29,7 @@ from pg_trio.web.admin.operator_access import OperatorAccess, OperatorBook, Visi
 from pg_trio.web.admin.pages import add_page_routes
 from pg_trio.web.admin.playground_calls import PlaygroundCalls
 from pg_trio.web.admin.row_names import RowNames
+from pg_trio.web.admin.security_fields import SECURITY_FIELDS
 from pg_trio.web.asgi_types import AsgiApp
 from pg_trio.web.client_address import read_networks
 from pg_trio.web.introspection import as_gateway_error
@@ -36,19 +37,6 @@ from pg_trio.web.openapi.admin_document import make_admin_document
 from pg_trio.web.openapi.document_page import render_page
 
 logger = logging.getLogger("pg_trio.web")
-
-# Pages load only from this address, and nothing may frame them.
-SECURITY_FIELDS = {
-    "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self';"
-        " base-uri 'none'; form-action 'self'; frame-ancestors 'none'; require-trusted-types-for 'script'"
-    ),
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "same-origin",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-}
 
 
 class AdminGateway(Protocol):

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from ipaddress import ip_address
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from quart import Response, request
 from quart_trio import QuartTrio
 
 from pg_trio.errors import MetricsUnavailable, RouteNotFound, StillStarting, StoreError
+from pg_trio.web.asgi_types import Scope
+from pg_trio.web.polled_routes import comes_from_here
 
 if TYPE_CHECKING:
     from pg_trio.web.admin.admin_app import Desk
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger("pg_trio.web")
 
 PATH = "/metrics"
-# Fields by which a proxy says whose request it passes on.
-_PROXY_FIELDS = ("Forwarded", "X-Forwarded-For")
 
 
 def add_metrics_route(app: QuartTrio, desk: Desk) -> None:
@@ -32,7 +31,7 @@ def add_metrics_route(app: QuartTrio, desk: Desk) -> None:
 
     @app.get(PATH)
     async def metrics() -> Response:
-        if request.headers.getlist("Authorization") or not comes_from_here():
+        if not comes_from_here(cast(Scope, request.scope)):
             await desk.require()
         return await _render(desk.gateway.metrics)
 
@@ -46,18 +45,6 @@ def add_public_metrics(app: QuartTrio, find_gateway: Callable[[], Any]) -> None:
         if gateway is None:
             raise StillStarting
         return await _render(gateway.metrics)
-
-
-def comes_from_here() -> bool:
-    """Whether the request comes from a process of this machine, without a proxy."""
-    if any(name in request.headers for name in _PROXY_FIELDS):
-        return False
-    try:
-        peer = ip_address(request.remote_addr or "")
-    except ValueError:
-        return False
-    mapped = getattr(peer, "ipv4_mapped", None)
-    return bool((mapped or peer).is_loopback)
 
 
 async def _render(page: Any) -> Response:
