@@ -21,13 +21,18 @@ from pg_trio.cluster.postgres.log_forwarding import IDS_OF_BATCH, LogForwarder
 from pg_trio.cluster.postgres.log_plans import Plan, Statement, drive
 from pg_trio.cluster.postgres.postgres_log_reader import PostgresLogReader
 from pg_trio.cluster.postgres.postgres_log_view import log_conninfo
+from pg_trio.config.cluster_settings import ClusterSettings, RedisAddress
 from pg_trio.domain.log_row import LogRow
 from pg_trio.domain.request_filter import Cursor, RowChoice
 from pg_trio.domain.request_sums import Overview, TimeRange
+from pg_trio.domain.secret import Secret
 from pg_trio.store import log_query
 from pg_trio.store.log_file import BATCH_ROWS, open_log, write_rows
 from pg_trio.store.log_reader import LogReader
 from pg_trio.store.log_spool import LogSpool
+from pg_trio.stores.clustered import ClusterEngines
+from pg_trio.stores.embedded import EMBEDDED
+from pg_trio.stores.store_protocols import Engines
 from tests.support.postgres_ledger import migrated_pool
 
 Page = tuple[list[tuple[int, LogRow]], Cursor | None]
@@ -127,10 +132,11 @@ class PostgresLog:
         return self._plain(self._ask(plan).rows)
 
     def newest_id(self) -> int:
-        return self._ask(log_plans.read_newest_id()) - self._first_id
+        return int(self._ask(log_plans.read_newest_id())) - self._first_id
 
     def overview(self, choice: RowChoice, within: TimeRange) -> Overview:
-        return self._ask(log_sum_plans.read_overview(choice, within))
+        found: Overview = self._ask(log_sum_plans.read_overview(choice, within))
+        return found
 
     def reader(self) -> PostgresLogReader:
         return PostgresLogReader.open(self.url, self.folder / "none")
@@ -174,6 +180,12 @@ class PostgresLog:
             await forwarder.aclose()
             pool.close()
             nursery.cancel_scope.cancel()
+
+
+def log_in_postgres(url: str) -> Engines:
+    """One worker's engines: the log of a cluster, and one machine's for everything else."""
+    engines = ClusterEngines(ClusterSettings(RedisAddress(()), Secret(url), "gw-1"))
+    return evolve(EMBEDDED, log=engines.open_log, log_view=engines.open_log_view)
 
 
 def open_read_log(store: str, folder: Path, request: pytest.FixtureRequest) -> Iterator[Any]:

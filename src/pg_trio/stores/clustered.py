@@ -113,7 +113,7 @@ class ClusterEngines:
         )
         lifetime.close_with(pool.aclose)
         lifetime.run(pool.run)
-        return PostgresLogView(pool, own.one)
+        return PostgresLogView(pool, self.cluster.node, own.one)
 
     async def open_sessions(
         self, settings: GatewaySettings, keep_s: Mapping[UUID, float], lifetime: Lifetime

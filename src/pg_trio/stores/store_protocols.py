@@ -77,6 +77,10 @@ class ViewedLog(Protocol):
     Ids are the order in which rows came to the log; there may be gaps.
     """
 
+    @property
+    def has_nodes(self) -> bool:
+        """Whether rows say which node of a cluster served them."""
+
     async def page(self, choice: RowChoice, before: Cursor | None, limit: int) -> LogPage:
         """At most `limit` rows with their ids, newest first and without bodies, and where the next page begins."""
 

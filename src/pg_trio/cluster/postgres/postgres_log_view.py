@@ -1,4 +1,4 @@
-"""The log of all nodes as operators see it at a worker's pages (contract: stores/store_protocols.py, LogView).
+"""The log of all nodes as operators see it at a worker's pages (contract: stores/store_protocols.py, ViewedLog).
 
 Rules:
 1. It has connections of its own, opened at the first question: a slow look at the log takes none from requests, and
@@ -18,7 +18,7 @@ from uuid import UUID
 
 import psycopg
 import trio
-from attrs import define, field
+from attrs import define, evolve, field
 
 from pg_trio.cluster.engine_away import EngineAway
 from pg_trio.cluster.postgres.log_choices import SplitConditions
@@ -76,31 +76,39 @@ class PostgresLogView:
     """See the rules. `read_own`: a request's row in this node's own log. The pool's task must run."""
 
     pool: PostgresPool
+    node: str
     read_own: Callable[[UUID], Awaitable[LogRow | None]]
     _arrivals: Arrivals = field(factory=lambda: Arrivals(trio.current_time))
     _lists: trio.CapacityLimiter = field(factory=partial(trio.CapacityLimiter, 1))
     _sums: trio.CapacityLimiter = field(factory=partial(trio.CapacityLimiter, 1))
 
+    @property
+    def has_nodes(self) -> bool:
+        """See ViewedLog."""
+        return True
+
     async def page(self, choice: RowChoice, before: Cursor | None, limit: int) -> Page:
-        """See LogView."""
+        """See ViewedLog."""
         return await self._ask(self._lists, read_page(choice, before, limit))
 
     async def one(self, request_id: UUID) -> LogRow | None:
-        """See LogView."""
+        """See ViewedLog."""
         found = await self._ask(self._lists, read_one(request_id))
-        return await self.read_own(request_id) if found is None else found
+        if found is None and (own := await self.read_own(request_id)) is not None:
+            return evolve(own, node=self.node)
+        return found
 
     async def newest_id(self) -> int:
-        """See LogView."""
+        """See ViewedLog."""
         return await self._ask(self._lists, read_newest_id())
 
     async def after(self, row_id: int, limit: int) -> list[tuple[int, LogRow]]:
-        """See LogView."""
+        """See ViewedLog."""
         plan = read_arrivals(SplitConditions(), row_id, self._arrivals, limit, bodies=False)
         return (await self._ask(self._lists, plan)).rows
 
     async def overview(self, choice: RowChoice, within: TimeRange) -> Overview:
-        """See LogView."""
+        """See ViewedLog."""
         return await self._ask(self._sums, read_overview(choice, within))
 
     async def _ask(self, turns: trio.CapacityLimiter, plan: Plan[T]) -> T:
