@@ -14,7 +14,7 @@ import pytest
 import trio
 from attrs import define, evolve, field
 
-from pg_trio.cluster.node import Node
+from pg_trio.cluster.node import Node, read_node_id
 from pg_trio.cluster.postgres import log_plans, log_sum_plans
 from pg_trio.cluster.postgres.log_choices import SplitConditions
 from pg_trio.cluster.postgres.log_forwarding import IDS_OF_BATCH, LogForwarder
@@ -173,13 +173,27 @@ class PostgresLog:
         with closing(open_log(data_dir, 1.0)) as connection:
             for start in range(0, len(rows), BATCH_ROWS):
                 assert [] == write_rows(rows[start : start + BATCH_ROWS], connection)
-        async with trio.open_nursery() as nursery:
-            pool = await migrated_pool(nursery, self.url)
-            forwarder = LogForwarder(pool, Node("gw-1", data_dir.name), await LogSpool.open(data_dir), 0)
-            await forwarder.forward()
-            await forwarder.aclose()
-            pool.close()
-            nursery.cancel_scope.cancel()
+        await send_rows(data_dir, self.url)
+
+
+async def send_rows(data_dir: Path, url: str, name: str = "gw-1") -> None:
+    """Send what is in a node's own log to its cluster's."""
+    async with trio.open_nursery() as nursery:
+        pool = await migrated_pool(nursery, url)
+        forwarder = LogForwarder(pool, Node(name, read_node_id(data_dir)), await LogSpool.open(data_dir), 0)
+        await forwarder.forward()
+        await forwarder.aclose()
+        pool.close()
+        nursery.cancel_scope.cancel()
+
+
+async def send_to_cluster(data_dir: Path, url: str) -> Path:
+    """Send what is in the log; the configuration of another node of the cluster, which has no log of its own."""
+    await send_rows(data_dir, url)
+    file = data_dir.parent / "cluster.toml"
+    cluster = f'[cluster]\nredis_url = "redis://127.0.0.1:1/0"\npostgres_url = "{url}"\nnode = "gw-2"\n'
+    file.write_text(f'[gateway]\ndata_dir = "data-2"\n{cluster}')
+    return file
 
 
 def log_in_postgres(url: str) -> Engines:

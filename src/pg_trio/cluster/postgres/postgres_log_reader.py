@@ -166,7 +166,7 @@ def _explained() -> Iterator[None]:
     """An error of psycopg becomes a StoreError that says what to do."""
     try:
         yield
-    except psycopg.errors.UndefinedTable as error:
+    except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName) as error:
         raise StoreError("PostgreSQL: has no log yet; `pg-trio migrate` makes the tables") from error
     except psycopg.errors.QueryCanceled as error:
         raise StoreError(f"the log was not read within {READ_LIMIT_S} s; `--since` makes it less") from error
