@@ -39,6 +39,10 @@ from tests.support.read_logs import PostgresLog, send_rows, send_to_cluster
 
 DAY_S = 86_400.0
 NEW = LogRow(request_id=UUID(int=0), at=0.0, status=200, latency_ms=1.0, endpoint_slug="ask")
+ONE_ROW = (
+    "INSERT INTO pgtrio.gateway_logs (id, node, request_id, at, status, latency_ms, stages_ms, attempts)"
+    " VALUES (%s, 'gw-2', %s, 0, 200, 1, '{}', '[]')"
+)
 CONFIGURATION = project() + endpoint("ask", log_bodies="full")
 
 
@@ -115,16 +119,27 @@ def test_follower_waits_for_a_batch_on_its_way(postgres_url: str, tmp_path: Path
             assert number is not None
             log.write([evolve(NEW, request_id=UUID(int=2))])
             before = list(reader.new(LogFilter()))
-            slow.execute(
-                "INSERT INTO pgtrio.gateway_logs (id, node, request_id, at, status, latency_ms, stages_ms, attempts)"
-                " VALUES (%s, 'gw-2', %s, 1, 200, 1, '{}', '[]')",
-                (number[0] * IDS_OF_BATCH, UUID(int=1)),
-            )
+            slow.execute(ONE_ROW, (number[0] * IDS_OF_BATCH, UUID(int=1)))
             slow.commit()
             after = list(reader.new(LogFilter()))
 
     assert [] == before
     assert [("gw-2", 1), ("gw-1", 2)] == [(row.node, row.request_id.int) for row in after]
+
+
+def test_follower_that_begins_misses_no_batch_on_its_way(postgres_url: str, tmp_path: Path) -> None:
+    with closing(PostgresLog(tmp_path, postgres_url)) as log, psycopg.connect(postgres_url) as slow:
+        log.write([NEW])
+        (number,) = slow.execute("SELECT nextval('pgtrio.log_batches')").fetchone() or (0,)
+        log.write([evolve(NEW, request_id=UUID(int=2))])
+        with log.reader() as reader:
+            first = reader.last(LogFilter(), 5)
+            slow.execute(ONE_ROW, (number * IDS_OF_BATCH, UUID(int=1)))
+            slow.commit()
+            log.write([evolve(NEW, request_id=UUID(int=3))])
+            later = list(reader.new(LogFilter()))
+
+    assert [[0, 2], [1, 3]] == [[row.request_id.int for row in rows] for rows in (first, later)]
 
 
 def test_follower_waits_for_no_lost_batch() -> None:

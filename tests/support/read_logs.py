@@ -132,7 +132,7 @@ class PostgresLog:
         return self._plain(self._ask(plan).rows)
 
     def newest_id(self) -> int:
-        return int(self._ask(log_plans.read_newest_id())) - self._first_id
+        return int(self._ask(log_plans.read_end(log_plans.Arrivals(time.monotonic)))[1]) - self._first_id
 
     def overview(self, choice: RowChoice, within: TimeRange) -> Overview:
         found: Overview = self._ask(log_sum_plans.read_overview(choice, within))

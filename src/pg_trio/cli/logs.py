@@ -1,6 +1,7 @@
-"""`pg-trio logs`: shows the gateway's log, read from the file, with or without a running gateway.
+"""`pg-trio logs`: shows the gateway's log, with or without a running gateway: the node's own file, or with `[cluster]`
+the rows of all nodes.
 
-It prints a table, or JSON lines (`--json`) for programs, on standard output. The file is only read.
+It prints a table, or JSON lines (`--json`) for programs, on standard output. The log is only read.
 """
 
 from __future__ import annotations

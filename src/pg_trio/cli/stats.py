@@ -1,5 +1,5 @@
 """`pg-trio stats`: sums of the log: requests, errors, latencies, tokens, cost, hedges; in total, by endpoint, by
-provider. The log's file is only read, with or without a running gateway."""
+provider. The log is only read, with or without a running gateway."""
 
 from __future__ import annotations
 

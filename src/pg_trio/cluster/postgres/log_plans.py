@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Generator, Iterator, Sequence
+from itertools import pairwise
 from typing import Any, TypeAlias, TypeVar
 from uuid import UUID
 
@@ -38,6 +39,8 @@ ROWS_LOOKED_AT = 500_000
 SPAN_DAYS = 32
 # Beyond the time between a batch's number and its commit.
 GAP_LIMIT_S = 3.0
+# Batches in which a follower that begins looks for one that is on its way. They take tenths of a second.
+LOOK_BACK = 16
 # Gaps that followers wait at. There is one unless followers are at different places.
 MOST_GAPS = 64
 # Rows whose bodies are read at once.
@@ -199,11 +202,17 @@ def _with_bodies(rows: Rows) -> Plan[list[LogRow]]:
 # ── what is new ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def read_newest_id() -> Plan[int]:
-    """The id of the row that arrived last; 0 without rows."""
+def read_end(order: Arrivals) -> Plan[tuple[int, int]]:
+    """The id of the row that arrived last, 0 without rows; and where a follower begins: before it if a batch with a
+    smaller number is on its way."""
     newest = yield from _read_newest_span()
-    ((found,),) = yield f"SELECT max(id) FROM pgtrio.gateway_logs WHERE {newest}", newest.values  # noqa: S608
-    return found or 0
+    ((end,),) = yield f"SELECT max(id) FROM pgtrio.gateway_logs WHERE {newest}", newest.values  # noqa: S608
+    if end is None:
+        return 0, 0
+    newest.add("id > %s", end - LOOK_BACK * IDS_OF_BATCH)
+    query = f"SELECT DISTINCT id / {IDS_OF_BATCH} FROM pgtrio.gateway_logs WHERE {newest}"  # noqa: S608
+    numbers = yield query, newest.values
+    return end, order.begin(end, sorted(number for (number,) in numbers))
 
 
 def read_arrivals(wanted: SplitConditions, after: int, order: Arrivals, limit: int, *, bodies: bool) -> Plan[Arrived]:
@@ -219,6 +228,7 @@ def read_arrivals(wanted: SplitConditions, after: int, order: Arrivals, limit: i
     within = newest.plus(wanted.all)
     query = f"SELECT {_SELECTED} FROM pgtrio.gateway_logs WHERE {within} ORDER BY id"  # noqa: S608
     rows = yield query, within.values
+    rows = [values for values in rows if order.is_new(after, values[0])]
     numbers = [values[0] for values in rows]
     found = (yield from _with_bodies(rows)) if bodies else [row_of(values)[1] for values in rows]
     return Arrived(upto, list(zip(numbers, found, strict=True)))
@@ -237,8 +247,24 @@ class Arrivals:
     """How far followers may read (rule 4). `clock`: seconds."""
 
     clock: Callable[[], float]
+    # Where the last one began, and later batches that were there already.
+    _begin: int = 0
+    _shown: frozenset[int] = frozenset()
     # When each gap was first seen, by the number of the batch before it.
     _gaps: dict[int, float] = field(factory=dict)
+
+    def begin(self, end: int, numbers: Sequence[int]) -> int:
+        """Where a follower begins. `numbers`: the newest batches, in order; `end`: the last id of the last of them."""
+        for number, following in pairwise(numbers):
+            if following > number + 1:
+                self._begin = (number + 1) * IDS_OF_BATCH - 1
+                self._shown = frozenset(numbers)
+                return self._begin
+        return end
+
+    def is_new(self, after: int, row_id: int) -> bool:
+        """Whether a follower at `after` has not been shown that row before it began."""
+        return after < self._begin or row_id // IDS_OF_BATCH not in self._shown
 
     def find_end(self, after: int, ids: Sequence[int]) -> int:
         """The last of these ids, which come after that one in order, before a batch that may still come."""

@@ -31,8 +31,8 @@ from pg_trio.cluster.postgres.log_plans import (
     Statement,
     drive,
     read_arrivals,
+    read_end,
     read_last,
-    read_newest_id,
 )
 from pg_trio.cluster.postgres.log_sum_plans import read_overview
 from pg_trio.cluster.postgres.postgres_log_view import log_conninfo
@@ -90,8 +90,8 @@ class PostgresLogReader:
         """See LogRows. `new` continues from here."""
         deadline = time.monotonic() + CATCH_UP_LIMIT_S
         while True:
-            self._last_id = self._ask(read_newest_id())
-            rows = self._ask(read_last(wanted, limit, self._last_id, bodies=bodies))
+            end, self._last_id = self._ask(read_end(self._arrivals))
+            rows = self._ask(read_last(wanted, limit, end, bodies=bodies))
             # Rule 2.
             if rows or wanted.request_id is None or time.monotonic() >= deadline:
                 return rows[::-1]

@@ -29,7 +29,7 @@ from pg_trio.cluster.postgres.log_plans import (
     Rows,
     Statement,
     read_arrivals,
-    read_newest_id,
+    read_end,
     read_one,
     read_page,
 )
@@ -100,7 +100,7 @@ class PostgresLogView:
 
     async def newest_id(self) -> int:
         """See ViewedLog."""
-        return await self._ask(self._lists, read_newest_id())
+        return (await self._ask(self._lists, read_end(self._arrivals)))[1]
 
     async def after(self, row_id: int, limit: int) -> list[tuple[int, LogRow]]:
         """See ViewedLog."""
