@@ -927,6 +927,21 @@ class MetricsUnavailable(OwnStateError):
 
 
 @define(slots=False, eq=False)
+class LogUnavailable(OwnStateError):
+    """At the pages, the log of all nodes cannot be read, or not in time. Requests are served."""
+
+    status = 503
+    why: str
+
+    @property
+    def text(self) -> str:
+        return f"The log cannot be shown: {self.why}."
+
+    def headers(self) -> dict[str, str]:
+        return {"Retry-After": "1"}
+
+
+@define(slots=False, eq=False)
 class ShuttingDown(OwnStateError):
     """The server is stopping, and `server.drain_ms` ended before the answer began. Another server may accept the
     request now."""

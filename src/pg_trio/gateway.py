@@ -50,12 +50,11 @@ from pg_trio.stages.open_session import Sessions
 from pg_trio.stages.provider_call import Memory, ProviderCall
 from pg_trio.stages.provider_call.exchange import Exchange
 from pg_trio.stages.rate_limit import RateLimit
-from pg_trio.store.log_view import LogView
 from pg_trio.stores.administration import TokenAdministration, administer
 from pg_trio.stores.client_tokens import ClientTokens, mint_for
 from pg_trio.stores.opening import open_stores
 from pg_trio.stores.playground_tokens import PlaygroundTokens
-from pg_trio.stores.store_protocols import Engines, Ledger, Lifetime, Operators, Stores, Task
+from pg_trio.stores.store_protocols import Engines, Ledger, Lifetime, Operators, Stores, Task, ViewedLog
 from pg_trio.surfaces.v1.embeddings.embedding_answer import write_vectors
 from pg_trio.traces import Traces, open_traces, pass_trace
 from pg_trio.transport.direct import DirectTransport
@@ -82,7 +81,6 @@ class RunningGateway:
     operators: Operators
     overrides: Overrides
     playground: PlaygroundTokens
-    log_view: LogView
     direct: DirectTransport
     deadlines: DeadlineKeeper
     # The works that may outlive their clients' connections.
@@ -95,6 +93,11 @@ class RunningGateway:
     def disabled_providers(self) -> frozenset[str]:
         """The providers that are switched off now."""
         return self.pipeline.provider_call.disabled_providers
+
+    @property
+    def log_view(self) -> ViewedLog:
+        """The log as operators see it."""
+        return self.stores.log_view
 
     @property
     def answers(self) -> AnswerStore | None:
@@ -262,8 +265,6 @@ async def open_gateway(
     # Before the first request: what was switched off stays so after a restart.
     overrides.apply(await operators.read_overrides())
     lifetime.run(partial(operators.watch, overrides.apply))
-    log_view = LogView(settings.gateway.data_dir)
-    lifetime.close_with(log_view.aclose)
     warm = list_warm(settings, pipeline.provider_call.memory)
     deadlines, works = DeadlineKeeper(), OwnedWorks(event_bytes)
     sockets = OpenSockets(settings.server.websocket_max_open, pipeline.authenticate.find_caller)
@@ -280,7 +281,6 @@ async def open_gateway(
         operators,
         overrides,
         playground,
-        log_view,
         direct,
         deadlines,
         works,

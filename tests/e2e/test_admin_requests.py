@@ -1,11 +1,14 @@
-"""The admin API's requests: the list with its filters and pages, one request's race, exports, and the live stream."""
+"""The admin API's requests: the list with its filters and pages, one request's race, exports, and the live stream.
+
+Over the log's file, and over the log of a cluster in PostgreSQL.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,7 @@ from urllib.parse import quote
 import pytest
 import trio
 
+from pg_trio.stores.store_protocols import Engines
 from pg_trio.web.admin import api_requests, request_export
 from pg_trio.web.admin.request_shapes import USAGE_FIELDS
 from tests.support.gateway import (
@@ -26,6 +30,7 @@ from tests.support.gateway import (
     start_pages,
     start_worker,
 )
+from tests.support.read_logs import log_in_postgres
 from tests.support.wire import HttpResponse, get
 
 FAILOVER = [{"credential": "sim", "model": "second"}]
@@ -45,9 +50,18 @@ ROW_FIELDS = {
 PATIENCE_S = 20
 
 
+@pytest.fixture(params=["sqlite", "postgres"])
+def make_engines(request: pytest.FixtureRequest) -> Callable[[], Engines | None]:
+    """The engines of one more worker."""
+    if request.param == "sqlite":
+        return lambda: None
+    url = request.getfixturevalue("postgres_url")
+    return lambda: log_in_postgres(url)
+
+
 @pytest.fixture
-async def gateway(nursery: trio.Nursery, tmp_path: Path) -> Gateway:
-    gateway = await start_gateway(nursery, tmp_path, CONFIGURATION)
+async def gateway(nursery: trio.Nursery, tmp_path: Path, make_engines: Callable[[], Engines | None]) -> Gateway:
+    gateway = await start_gateway(nursery, tmp_path, CONFIGURATION, engines=make_engines())
     gateway.simulator.behave("broken", "fault=status:500")
     gateway.simulator.behave("first", "fault=stall")
     return gateway
@@ -327,8 +341,10 @@ async def test_live_stream_shows_requests_as_they_end(gateway: Gateway, operator
     assert await list_rows(operators, 3) == [*reversed(live.rows()), *(await list_rows(operators, 3))[2:]]
 
 
-async def test_live_stream_shows_all_workers(nursery: trio.Nursery, gateway: Gateway, operators: Operators) -> None:
-    other = await start_worker(nursery, gateway)
+async def test_live_stream_shows_all_workers(
+    nursery: trio.Nursery, gateway: Gateway, operators: Operators, make_engines: Callable[[], Engines | None]
+) -> None:
+    other = await start_worker(nursery, gateway, make_engines())
 
     async with watch(operators) as live:
         answer = await other.call("ask")

@@ -1,4 +1,4 @@
-"""`pg-trio show`, `stats` and `top` as processes of their own."""
+"""`pg-trio show`, `stats` and `top` as processes of their own, over a node's own log and over that of a cluster."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from pg_trio.config.settings import GatewaySettings
 from pg_trio.domain.log_row import AttemptRow, LogRow
 from pg_trio.store.log import LogStore
 from tests.support.processes import run_command
+from tests.support.read_logs import send_to_cluster
 
 SUPPORT = UUID("6f1c0000-0000-4000-8000-000000000001")
 ROW = LogRow(
@@ -37,8 +38,9 @@ ROW = LogRow(
 )
 
 
-@pytest.fixture
-async def data_dir(tmp_path: Path) -> Path:
+@pytest.fixture(params=["sqlite", "postgres"])
+async def place(tmp_path: Path, request: pytest.FixtureRequest) -> list[str]:
+    """The options that name the log."""
     settings = GatewaySettings(data_dir=tmp_path / "data")
     now = time.time()
     async with await LogStore.open(settings) as store:
@@ -50,32 +52,34 @@ async def data_dir(tmp_path: Path) -> Path:
             )
         )
         store.record(evolve(ROW, request_id=UUID(int=4), at=now - 90_000))
-    return settings.data_dir
+    if request.param == "sqlite":
+        return ["--data-dir", str(settings.data_dir)]
+    return ["--config", str(await send_to_cluster(settings.data_dir, request.getfixturevalue("postgres_url")))]
 
 
-async def run(data_dir: Path, *arguments: str) -> str:
-    status, output, errors = await run_command(*arguments, "--data-dir", str(data_dir))
+async def run(place: list[str], *arguments: str) -> str:
+    status, output, errors = await run_command(*arguments, *place)
     assert (0, "") == (status, errors)
     return output
 
 
-async def test_show_draws_a_request(data_dir: Path) -> None:
-    lines = (await run(data_dir, "show", str(UUID(int=1)))).splitlines()
+async def test_show_draws_a_request(place: list[str]) -> None:
+    lines = (await run(place, "show", str(UUID(int=1)))).splitlines()
 
     assert lines[0].startswith(str(UUID(int=1)))
     assert lines[-1].startswith("openai/gpt-4o-mini")
     assert lines[-1].endswith("won at 99")
 
 
-async def test_show_of_an_unknown_request_fails(data_dir: Path) -> None:
-    status, output, errors = await run_command("show", str(UUID(int=99)), "--data-dir", str(data_dir))
+async def test_show_of_an_unknown_request_fails(place: list[str]) -> None:
+    status, output, errors = await run_command("show", str(UUID(int=99)), *place)
 
     assert (1, "") == (status, output)
     assert "the log has no request" in errors
 
 
-async def test_stats_sum_the_last_hour(data_dir: Path) -> None:
-    found = json.loads(await run(data_dir, "stats", "--json"))
+async def test_stats_sum_the_last_hour(place: list[str]) -> None:
+    found = json.loads(await run(place, "stats", "--json"))
 
     total = found["total"]
     assert (3, 1, 1) == (total["requests"], total["errors"], total["deadline_misses"])
@@ -84,29 +88,29 @@ async def test_stats_sum_the_last_hour(data_dir: Path) -> None:
     assert {"openai": 3} == {name: one["requests"] for name, one in found["providers"].items()}
 
 
-async def test_stats_are_filtered(data_dir: Path) -> None:
-    found = json.loads(await run(data_dir, "stats", "--json", "--since", "2d", "--filter", "status:200"))
+async def test_stats_are_filtered(place: list[str]) -> None:
+    found = json.loads(await run(place, "stats", "--json", "--since", "2d", "--filter", "status:200"))
 
     assert 3 == found["total"]["requests"]
 
 
-async def test_stats_for_people(data_dir: Path) -> None:
-    lines = (await run(data_dir, "stats")).splitlines()
+async def test_stats_for_people(place: list[str]) -> None:
+    lines = (await run(place, "stats")).splitlines()
 
     assert ["all", "3", "1", "1"] == lines[1].split()[:4]
     assert "p50 100.0 ms" in lines[-1]
 
 
 @pytest.mark.parametrize("words", ["a***", "token:ci"])
-async def test_stats_refuse_a_bad_filter(data_dir: Path, words: str) -> None:
-    status, _, errors = await run_command("stats", "--filter", words, "--data-dir", str(data_dir))
+async def test_stats_refuse_a_bad_filter(place: list[str], words: str) -> None:
+    status, _, errors = await run_command("stats", "--filter", words, *place)
 
     assert 1 == status
     assert "--filter" in errors
 
 
-async def test_top_prints_once_without_a_terminal(data_dir: Path) -> None:
-    output = await run(data_dir, "top")
+async def test_top_prints_once_without_a_terminal(place: list[str]) -> None:
+    output = await run(place, "top")
 
     assert "the last 60 s" in output
     assert "summarize" in output

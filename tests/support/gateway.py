@@ -140,9 +140,11 @@ class Operators:
         return await send_raw(self.port, data.replace(b"POST", method.encode(), 1))
 
 
-async def start_worker(nursery: trio.Nursery, gateway: Gateway) -> Gateway:
+async def start_worker(nursery: trio.Nursery, gateway: Gateway, engines: Engines | None = None) -> Gateway:
     """One more worker of a gateway, with a port of its own, ready for requests."""
-    worker = Gateway(create_app(gateway.settings), gateway.settings, gateway.simulator, token=gateway.token)
+    worker = Gateway(
+        create_app(gateway.settings, engines=engines), gateway.settings, gateway.simulator, token=gateway.token
+    )
     binds: list[str] = await nursery.start(_serve, worker, "lane")
     worker.port = int(binds[0].rpartition(":")[2])
     return worker

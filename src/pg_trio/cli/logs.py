@@ -1,6 +1,7 @@
-"""`pg-trio logs`: shows the gateway's log, read from the file, with or without a running gateway.
+"""`pg-trio logs`: shows the gateway's log, with or without a running gateway: the node's own file, or with `[cluster]`
+the rows of all nodes.
 
-It prints a table, or JSON lines (`--json`) for programs, on standard output. The file is only read.
+It prints a table, or JSON lines (`--json`) for programs, on standard output. The log is only read.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from uuid import UUID
 
 from pg_trio.cli.columns import Columns, line_of
 from pg_trio.cli.console import output_failure
-from pg_trio.cli.place import add_place, find_project, locate
+from pg_trio.cli.place import add_place, find_project, locate, open_log
 from pg_trio.domain.guardrails import describe_verdicts
 from pg_trio.domain.log_row import AttemptRow, LogRow
 
@@ -88,7 +89,6 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 def run(arguments: argparse.Namespace) -> int:
     """Show the rows. Raises: ConfigError, or StoreError whose text says what to do."""
     from pg_trio.store.log_reader import LogFilter
-    from pg_trio.stores.administration import administer
 
     place = locate(arguments, "pg-trio logs")
     wanted = LogFilter(
@@ -102,7 +102,7 @@ def run(arguments: argparse.Namespace) -> int:
         subject=arguments.subject,
         errors_only=arguments.errors,
     )
-    with administer(place.data_dir, place.cluster).open_log() as reader:
+    with open_log(place) as reader:
         _show(reader, wanted, arguments)
     return 0
 
@@ -112,10 +112,12 @@ def _show(reader: LogRows, wanted: LogFilter, arguments: argparse.Namespace) -> 
     render = _render_json if arguments.json else partial(_render_line, columns=columns)
     if not arguments.json:
         print(line_of([heading for heading, _ in columns], columns))
-    is_read = _print(map(render, reader.last(wanted, arguments.lines)))
+    # The table has no place for bodies.
+    bodies = arguments.json
+    is_read = _print(map(render, reader.last(wanted, arguments.lines, bodies=bodies)))
     while is_read and arguments.follow:
         time.sleep(FOLLOW_EVERY_S)
-        is_read = _print(map(render, reader.new(wanted)))
+        is_read = _print(map(render, reader.new(wanted, bodies=bodies)))
 
 
 def _print(lines: Iterable[str]) -> bool:
@@ -165,6 +167,8 @@ def _render_json(row: LogRow) -> str:
         "request_body": row.request_body and json.loads(row.request_body),
         "response_body": row.response_body and json.loads(row.response_body),
     }
+    if row.node is not None:
+        shown["node"] = row.node
     return json.dumps(shown, separators=(",", ":"))
 
 

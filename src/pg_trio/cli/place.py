@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from attrs import frozen
@@ -14,6 +16,9 @@ from pg_trio.config.cluster_settings import ClusterSettings
 from pg_trio.config.location import CONFIG_VARIABLE
 from pg_trio.domain.project import Project
 from pg_trio.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pg_trio.stores.administration import LogRows
 
 
 @frozen(slots=True)
@@ -64,6 +69,16 @@ def locate(arguments: argparse.Namespace, command: str) -> Place:
     settings = load_settings(Path(config))
     limits, projects = settings.gateway, tuple(settings.projects.values())
     return Place(limits.data_dir, projects, str(config), settings.cluster, limits.timezone)
+
+
+def open_log(place: Place) -> LogRows:
+    """The log of a place, for reading. Says on standard error what is missing in it. Raises StoreError."""
+    from pg_trio.stores.administration import administer
+
+    rows = administer(place.data_dir, place.cluster).open_log()
+    if rows.note is not None:
+        print(rows.note, file=sys.stderr)
+    return rows
 
 
 def find_project(place: Place, wanted: str, command: str) -> UUID:

@@ -17,7 +17,7 @@ from attrs import frozen
 
 from pg_trio.cli.columns import fit, printable
 from pg_trio.cli.logs import parse_request_id
-from pg_trio.cli.place import add_place, locate
+from pg_trio.cli.place import add_place, locate, open_log
 from pg_trio.domain.log_row import AttemptRow, LogRow
 from pg_trio.errors import StoreError
 
@@ -61,10 +61,9 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 def run(arguments: argparse.Namespace) -> int:
     """Show the request. Raises: ConfigError, or StoreError whose text says what to do."""
     from pg_trio.store.log_reader import LogFilter
-    from pg_trio.stores.administration import administer
 
     place = locate(arguments, "pg-trio show")
-    with administer(place.data_dir, place.cluster).open_log() as reader:
+    with open_log(place) as reader:
         rows = reader.last(LogFilter(request_id=arguments.request_id), 1)
     if not rows:
         raise StoreError(f"the log has no request {arguments.request_id}; `pg-trio logs` shows the last ones")
@@ -100,6 +99,7 @@ def draw(row: LogRow, columns: int, glyphs: Glyphs = BLOCKS) -> Iterator[str]:
 def _head(row: LogRow, glyphs: Glyphs) -> Iterator[str]:
     at = datetime.fromtimestamp(row.at, UTC).isoformat(timespec="milliseconds")[:23]
     parts = [f"{row.status} {row.outcome or ''}".strip(), row.surface, row.endpoint_slug, row.provider, row.model]
+    parts.append(row.node)
     shown = [printable(part) for part in parts if part]
     yield f"{row.request_id}  {at}Z  " + f" {glyphs.dot} ".join([*shown, f"{row.latency_ms:.1f} ms"])
     if row.prompt_tokens is not None:

@@ -1,5 +1,5 @@
 """`pg-trio stats`: sums of the log: requests, errors, latencies, tokens, cost, hedges; in total, by endpoint, by
-provider. The log's file is only read, with or without a running gateway."""
+provider. The log is only read, with or without a running gateway."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from uuid import UUID
 
 from pg_trio.cli.columns import line_of
 from pg_trio.cli.logs import parse_since
-from pg_trio.cli.place import Place, add_place, find_project, locate
+from pg_trio.cli.place import Place, add_place, find_project, locate, open_log
 from pg_trio.domain.request_filter import RowChoice, parse_filter
 from pg_trio.domain.request_sums import Overview, SummedRows, TimeRange, percentile
 from pg_trio.errors import ConfigError
@@ -50,7 +50,6 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the sums. Raises: ConfigError, or StoreError whose text says what to do."""
-    from pg_trio.stores.administration import administer
 
     place = locate(arguments, "pg-trio stats")
     try:
@@ -63,7 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
     now = time.time()
     since = now - DEFAULT_S if arguments.since is None else min(arguments.since, now)
     within = TimeRange(since, now + 1.0, now + 1.0 - since)
-    with administer(place.data_dir, place.cluster).open_log() as reader:
+    with open_log(place) as reader:
         found = reader.overview(RowChoice(words, project=project), within)
     if arguments.json:
         print(json.dumps(describe(found, _slugs(place))))

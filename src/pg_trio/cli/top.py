@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from pg_trio.cli.columns import printable
-from pg_trio.cli.place import add_place, locate
+from pg_trio.cli.place import add_place, locate, open_log
 from pg_trio.domain.log_row import LogRow
 from pg_trio.domain.request_sums import LatencyClass, percentile
 
@@ -42,12 +42,10 @@ def run(arguments: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.live import Live
 
-    from pg_trio.stores.administration import administer
-
     place = locate(arguments, "pg-trio top")
     # Of the console that other commands write to: see console.py.
     console = Console(file=sys.stdout)
-    with administer(place.data_dir, place.cluster).open_log() as reader:
+    with open_log(place) as reader:
         if arguments.once or not console.is_terminal:
             console.print(draw(*_read(reader)))
             return 0
@@ -62,7 +60,7 @@ def _read(reader: LogRows) -> tuple[list[LogRow], float]:
     from pg_trio.store.log_reader import LogFilter
 
     now = time.time()
-    rows = reader.last(LogFilter(since=now - WINDOW_S), MOST_ROWS)
+    rows = reader.last(LogFilter(since=now - WINDOW_S), MOST_ROWS, bodies=False)
     return rows, WINDOW_S if len(rows) < MOST_ROWS else max(0.001, now - rows[0].at)
 
 

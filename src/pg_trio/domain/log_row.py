@@ -185,7 +185,8 @@ class LogRow:
     tokens is from (`TokenPrice.source`). `surface` is the name of the surface that the request came by, `outcome` the
     class of its end (recorder.outcome), `deadline_ms` the limit that held when it ended, in milliseconds from its head.
     `client_token` is the id of a client token, None for a stored one, whose id is `token_id`; `subject` is the user
-    that it was minted for, if there is one. `guardrails` is what each rule of a guardrail decided.
+    that it was minted for, if there is one. `guardrails` is what each rule of a guardrail decided. `node` is the node
+    of a cluster that served it; None in a node's own log.
     """
 
     request_id: UUID
@@ -217,6 +218,7 @@ class LogRow:
     subject: str | None = None
     client_token: str | None = None
     guardrails: tuple[GuardrailVerdict, ...] = ()
+    node: str | None = None
     request_body: str | None = field(default=None, repr=False)
     response_body: str | None = field(default=None, repr=False)
 

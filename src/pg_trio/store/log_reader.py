@@ -89,16 +89,27 @@ class LogReader:
     ) -> None:
         self._connection.close()
 
-    def last(self, wanted: LogFilter, limit: int) -> list[LogRow]:
+    @property
+    def note(self) -> str | None:
+        """See LogRows: nothing."""
+        return None
+
+    def newest_id(self) -> int:
+        """The id of the row written last; 0 without rows. Raises StoreError."""
+        with explained(self._path):
+            return _max_id(self._connection)
+
+    def last(self, wanted: LogFilter, limit: int, *, bodies: bool = True) -> list[LogRow]:
         """The newest `limit` rows that match, oldest first. `new` continues from here."""
         conditions, parameters = wanted.conditions()
         order = "ORDER BY at DESC, id DESC LIMIT ?"
         with explained(self._path):
             self._last_id = _max_id(self._connection)
-            rows = read_rows(self._connection, [*conditions, "id <= ?"], order, [*parameters, self._last_id, limit])
+            parameters += [self._last_id, limit]
+            rows = read_rows(self._connection, [*conditions, "id <= ?"], order, parameters, bodies=bodies)
         return [row for _, row in reversed(rows)]
 
-    def new(self, wanted: LogFilter) -> Iterator[LogRow]:
+    def new(self, wanted: LogFilter, *, bodies: bool = True) -> Iterator[LogRow]:
         """The rows that match and were written since the last call (or since `last`), in the order of writing."""
         conditions, parameters = wanted.conditions()
         with explained(self._path):
@@ -110,7 +121,8 @@ class LogReader:
                 # By id, so that rows that do not match are read once only.
                 upto = min(end, self._last_id + FOLLOW_ROWS)
                 within = [*conditions, "id > ?", "id <= ?"]
-                rows = read_rows(self._connection, within, "ORDER BY id", [*parameters, self._last_id, upto])
+                values = [*parameters, self._last_id, upto]
+                rows = read_rows(self._connection, within, "ORDER BY id", values, bodies=bodies)
                 yield from (row for _, row in rows)
                 self._last_id = upto
 

@@ -30,6 +30,8 @@ CLOSE_LIMIT_S = 5.0
 class LogView:
     """Reads the log. Every method may raise StoreError."""
 
+    has_nodes = False
+
     def __init__(self, data_dir: Path) -> None:
         self._path = data_dir / FILE_NAME
         self._opening = trio.Lock()

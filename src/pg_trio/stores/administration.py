@@ -75,10 +75,14 @@ class OperatorAdministration(AbstractContextManager["OperatorAdministration"], P
 class LogRows(AbstractContextManager["LogRows"], Protocol):
     """The log's rows, for reading."""
 
-    def last(self, wanted: LogFilter, limit: int) -> list[LogRow]:
+    @property
+    def note(self) -> str | None:
+        """What a reader should know of rows that are missing."""
+
+    def last(self, wanted: LogFilter, limit: int, *, bodies: bool = True) -> list[LogRow]:
         """The newest rows that match, oldest first."""
 
-    def new(self, wanted: LogFilter) -> Iterator[LogRow]:
+    def new(self, wanted: LogFilter, *, bodies: bool = True) -> Iterator[LogRow]:
         """The rows that match and were written since the last call."""
 
     def overview(self, choice: RowChoice, within: TimeRange) -> Overview:

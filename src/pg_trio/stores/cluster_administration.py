@@ -14,6 +14,7 @@ from attrs import frozen
 
 from pg_trio.cluster.engine_away import EngineAway
 from pg_trio.cluster.postgres.carrying_over import SingleMachine, carry_over
+from pg_trio.cluster.postgres.postgres_log_reader import PostgresLogReader
 from pg_trio.cluster.postgres.postgres_operator_admin import PostgresOperatorAdmin
 from pg_trio.cluster.postgres.postgres_pool import PostgresPool, say
 from pg_trio.cluster.postgres.postgres_token_admin import PostgresTokenAdmin
@@ -27,7 +28,6 @@ from pg_trio.stages.budget import month_of, month_start
 from pg_trio.store.databases import DATABASES
 from pg_trio.store.health import Working
 from pg_trio.store.log_file import FILE_NAME as LOG_NAME
-from pg_trio.store.log_reader import LogReader
 from pg_trio.store.whole_machine import (
     read_all_messages,
     read_all_operators,
@@ -38,6 +38,7 @@ from pg_trio.store.whole_machine import (
 )
 from pg_trio.stores.administration import (
     EmbeddedAdministration,
+    LogRows,
     OperatorAdministration,
     Progress,
     StoreCheck,
@@ -67,9 +68,9 @@ class ClusterAdministration:
         self.migrate()
         return PostgresOperatorAdmin(self.cluster.postgres_url.reveal())
 
-    def open_log(self) -> LogReader:
-        """See Administration: this node's own log."""
-        return self.own.open_log()
+    def open_log(self) -> LogRows:
+        """See Administration: the rows of all nodes."""
+        return PostgresLogReader.open(self.cluster.postgres_url.reveal(), self.own.data_dir)
 
     def migrate(self) -> list[str]:
         """See Administration. Returns the names of the steps that were missing, too."""

@@ -20,6 +20,12 @@ from pg_trio.cluster.engine_away import EngineAway
 from pg_trio.cluster.node import Node, read_node_id
 from pg_trio.cluster.postgres.leased_spend import LeasedSpend, holder_of
 from pg_trio.cluster.postgres.log_forwarding import LogForwarder
+from pg_trio.cluster.postgres.postgres_log_view import (
+    STATEMENT_LIMIT_S,
+    VIEW_CONNECTIONS,
+    PostgresLogView,
+    log_conninfo,
+)
 from pg_trio.cluster.postgres.postgres_operators import PostgresOperators
 from pg_trio.cluster.postgres.postgres_pool import PostgresPool, say
 from pg_trio.cluster.postgres.postgres_sessions import PostgresSessions
@@ -64,6 +70,7 @@ def open_cluster(cluster: ClusterSettings) -> Engines:
         engines.open_operators,
         # Kept answers are the node's own: a stream goes on, and a keyed request is repeated, on the node that began it.
         EMBEDDED.answers,
+        engines.open_log_view,
     )
 
 
@@ -96,6 +103,19 @@ class ClusterEngines:
         lifetime.close_with(forwarder.aclose)
         lifetime.run(forwarder.run)
         return await EMBEDDED.log(settings, lifetime)
+
+    async def open_log_view(self, settings: GatewaySettings, lifetime: Lifetime) -> PostgresLogView:
+        """See OpenLogView: the rows of all nodes."""
+        own = await EMBEDDED.log_view(settings, lifetime)
+        pool = PostgresPool(
+            log_conninfo(self.cluster.postgres_url.reveal(), STATEMENT_LIMIT_S),
+            self.cluster.postgres_timeout_ms / 1000,
+            VIEW_CONNECTIONS,
+            tells_outages=False,
+        )
+        lifetime.close_with(pool.aclose)
+        lifetime.run(pool.run)
+        return PostgresLogView(pool, self.cluster.node, own.one)
 
     async def open_sessions(
         self, settings: GatewaySettings, keep_s: Mapping[UUID, float], lifetime: Lifetime

@@ -29,6 +29,7 @@ from pg_trio.shared_memory.spend import SharedSpend, fill_spend
 from pg_trio.shared_memory.token_bucket import SharedBuckets
 from pg_trio.store.file_answers import FileAnswerStore
 from pg_trio.store.log import LogStore
+from pg_trio.store.log_view import LogView
 from pg_trio.store.operators import OperatorStore
 from pg_trio.store.outage import Outage
 from pg_trio.store.sessions import SessionStore
@@ -129,7 +130,15 @@ async def open_answers(settings: GatewaySettings, lifetime: Lifetime) -> FileAns
     return answers
 
 
-EMBEDDED = Engines(open_tokens, open_log, open_sessions, open_ledger, open_operators, open_answers)
+async def open_log_view(settings: GatewaySettings, lifetime: Lifetime) -> LogView:
+    """See OpenLogView: `log.db`."""
+    view = LogView(settings.data_dir)
+    lifetime.close_with(view.aclose)
+    await trio.lowlevel.checkpoint()
+    return view
+
+
+EMBEDDED = Engines(open_tokens, open_log, open_sessions, open_ledger, open_operators, open_answers, open_log_view)
 
 
 async def make_fill(settings: Settings, log: LogBook) -> Callable[[Segment], None]:

@@ -58,7 +58,8 @@ async def open_stores(settings: Settings, lifetime: Lifetime, engines: Engines |
     lifetime.run(keyed_answers.run)
     ledger = await chosen.ledger(settings, log, lifetime)
     operators = await chosen.operators(limits, lifetime)
-    return Stores(tokens, log, sessions, ledger, operators, answers, keyed_answers.open)
+    log_view = await chosen.log_view(limits, lifetime)
+    return Stores(tokens, log, sessions, ledger, operators, log_view, answers, keyed_answers.open)
 
 
 def keeps_answers(settings: Settings) -> bool:

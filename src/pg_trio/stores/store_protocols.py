@@ -20,8 +20,11 @@ from attrs import field, frozen
 
 from pg_trio.attachment.answer_store import AnswerStore
 from pg_trio.config.settings import GatewaySettings, Settings
+from pg_trio.domain.log_row import LogRow
 from pg_trio.domain.operator import AuditRow, Change, Operator, Override
 from pg_trio.domain.project import Token
+from pg_trio.domain.request_filter import Cursor, RowChoice
+from pg_trio.domain.request_sums import Overview, TimeRange
 from pg_trio.ledger.node_health import NodeHealth
 from pg_trio.ledger.protocols import Buckets, HolderBooks, Leases, OpenHolders, SpendBook
 from pg_trio.observe.request_log import LogSink
@@ -32,6 +35,7 @@ from pg_trio.stores.client_tokens import ParentTokens
 Task: TypeAlias = Callable[[], Awaitable[None]]
 # Reads of figures, by the names of the gauges (observe/metric_families.py).
 Gauges: TypeAlias = Mapping[str, Callable[[], float]]
+LogPage: TypeAlias = tuple[list[tuple[int, LogRow]], Cursor | None]
 OpenKeyed: TypeAlias = Callable[[], Awaitable[AnswerStore | None]]
 
 
@@ -67,6 +71,32 @@ class LogBook(LogSink, Protocol):
     async def holder_spend_since(self, at: float, tokens_at: float) -> Mapping[bytes, int]:
         """The same by the holders of client tokens, by their keys (domain.client_grant). Those without a subject count
         from `tokens_at` on. Raises StoreError."""
+
+
+class ViewedLog(Protocol):
+    """The log as operators see it. Every method may raise StoreError or LogUnavailable.
+
+    Ids are the order in which rows came to the log; there may be gaps.
+    """
+
+    @property
+    def has_nodes(self) -> bool:
+        """Whether rows say which node of a cluster served them."""
+
+    async def page(self, choice: RowChoice, before: Cursor | None, limit: int) -> LogPage:
+        """At most `limit` rows with their ids, newest first and without bodies, and where the next page begins."""
+
+    async def one(self, request_id: UUID) -> LogRow | None:
+        """The row of a request, with its bodies; None if there is none."""
+
+    async def newest_id(self) -> int:
+        """The id of the row that came last; 0 without rows."""
+
+    async def after(self, row_id: int, limit: int) -> list[tuple[int, LogRow]]:
+        """At most `limit` rows that came after the row of that id, oldest first and without bodies."""
+
+    async def overview(self, choice: RowChoice, within: TimeRange) -> Overview:
+        """The sums of a range."""
 
 
 class Operators(Protocol):
@@ -126,6 +156,7 @@ class Stores:
     sessions: SessionBook | None
     ledger: Ledger
     operators: Operators
+    log_view: ViewedLog
     answers: AnswerStore | None = None
     open_keyed: OpenKeyed | None = None
 
@@ -140,6 +171,12 @@ class OpenLog(Protocol):
     """Opens an engine's log."""
 
     async def __call__(self, settings: GatewaySettings, lifetime: Lifetime) -> LogBook: ...
+
+
+class OpenLogView(Protocol):
+    """Opens an engine's log for operators."""
+
+    async def __call__(self, settings: GatewaySettings, lifetime: Lifetime) -> ViewedLog: ...
 
 
 class OpenSessions(Protocol):
@@ -181,3 +218,4 @@ class Engines:
     ledger: OpenLedger
     operators: OpenOperators
     answers: OpenAnswers
+    log_view: OpenLogView

@@ -5,7 +5,7 @@ Rules:
    while that is away the rows stay in the file, up to `log_max_bytes`.
 2. One worker of a node takes them over, in batches and in their order. A batch, and how far the spool has come, are one
    transaction. If its answer was lost, the batch is sent again: a row's key is its request's id and time, so none is
-   there twice.
+   there twice. A batch has a number, and its rows ids by it (log_plans.py reads them in this order).
 3. A spool that was replaced by another file is sent from its beginning: its row of the last id is another request.
 4. Partitions of days that are too old (`log_max_age_days`) are dropped.
 """
@@ -28,12 +28,15 @@ from pg_trio.cluster.node import Node
 from pg_trio.cluster.postgres.postgres_pool import PostgresPool, say
 from pg_trio.cluster.postgres.trio_connection import TrioConnection
 from pg_trio.errors import StoreError
+from pg_trio.store.log_file import COLUMN_NAMES
 from pg_trio.store.log_spool import LogSpool
 from pg_trio.store.outage import Outage
 
 logger = logging.getLogger("pg_trio.cluster")
 
 BATCH_ROWS = 500
+# See the migration: places for the rows of a batch.
+IDS_OF_BATCH = 1024
 # How long a row waits for its batch.
 FORWARD_EVERY_S = 0.25
 RETRY_S = 1.0
@@ -45,8 +48,13 @@ DAY_S = 86_400
 
 BODY_COLUMNS = ("request_body", "response_body")
 MAKE_DAY = "SELECT pgtrio.make_log_day(%s)"
+# The batch's number is taken when its rows are written, last: followers of the log wait for a number that is missing.
+COLUMNS = ", ".join(["node", *(name for name in COLUMN_NAMES if name not in BODY_COLUMNS)])
 INSERT_ROWS = (
-    "INSERT INTO pgtrio.gateway_logs SELECT * FROM json_populate_recordset(NULL::pgtrio.gateway_logs, %s::json)"
+    "WITH batch AS MATERIALIZED (SELECT nextval('pgtrio.log_batches') AS number)"  # noqa: S608
+    f" INSERT INTO pgtrio.gateway_logs (id, {COLUMNS})"
+    f" SELECT batch.number * {IDS_OF_BATCH} + sent.ordinality, {COLUMNS}"
+    " FROM batch, json_populate_recordset(NULL::pgtrio.gateway_logs, %s::json) WITH ORDINALITY AS sent"
     " ON CONFLICT DO NOTHING"
 )
 INSERT_BODIES = (
@@ -159,9 +167,9 @@ class LogForwarder:
             for day in days:
                 await connection.execute(MAKE_DAY, (day,))
             async with connection.transaction():
-                await connection.execute(INSERT_ROWS, (plain,))
                 if bodies is not None:
                     await connection.execute(INSERT_BODIES, (bodies,))
+                await connection.execute(INSERT_ROWS.encode(), (plain,))
                 await connection.execute(NOTE_SPOOL, (self.node.id, last_id, UUID(last["request_id"])))
 
         await self.pool.use(write, BATCH_LIMIT_S)

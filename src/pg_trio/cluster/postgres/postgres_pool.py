@@ -55,6 +55,8 @@ class PostgresPool:
     conninfo: str = field(repr=False)
     limit_s: float
     size: int = POOL_CONNECTIONS
+    # False: another pool of this worker says in the log when the server is away.
+    tells_outages: bool = True
     is_up: bool = field(default=False, init=False)
     _idle: list[TrioConnection] = field(factory=list, init=False)
     _all: set[TrioConnection] = field(factory=set, init=False)
@@ -195,9 +197,9 @@ class PostgresPool:
         return None
 
     def _note(self, away: str | None) -> None:
-        if away is None and self._is_told_away:
+        if away is None and self._is_told_away and self.tells_outages:
             logger.warning("PostgreSQL works again")
-        if away is not None and not self._is_told_away:
+        if away is not None and not self._is_told_away and self.tells_outages:
             logger.error("PostgreSQL: %s. Trying again until it works", away)
         self.is_up, self._is_told_away = away is None and not self._is_closed, away is not None
 

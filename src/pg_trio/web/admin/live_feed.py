@@ -22,7 +22,7 @@ from quart.wrappers.response import ResponseBody
 
 from pg_trio.domain.log_row import LogRow
 from pg_trio.domain.request_filter import RequestFilter
-from pg_trio.errors import Overloaded, StillStarting, StoreError
+from pg_trio.errors import LogUnavailable, Overloaded, StillStarting, StoreError
 from pg_trio.web.admin.request_shapes import describe_request, texts_of_row
 
 if TYPE_CHECKING:
@@ -83,10 +83,10 @@ class LiveFeed:
                 self._ring.clear()
                 self._last = await view.newest_id()
             last = self._last
-        if seen is None or not 0 < last - seen <= RING_ROWS:
+        if seen is None or seen >= last:
             return last, []
-        missed = [(row_id, row) for row_id, row in await view.after(seen, RING_ROWS) if row_id <= last]
-        return last, await self._show(missed)
+        missed = [(row_id, row) for row_id, row in await view.after(seen, RING_ROWS + 1) if row_id <= last]
+        return last, await self._show(missed) if len(missed) <= RING_ROWS else []
 
     async def after(self, row_id: int) -> list[LiveRow] | None:
         """The rows after that one; None if some of them are gone from the ring. Raises StoreError, StillStarting."""
@@ -149,7 +149,7 @@ class LiveBody(ResponseBody):
         while True:
             try:
                 rows = await self._feed.after(self._last)
-            except (StoreError, StillStarting):
+            except (StoreError, LogUnavailable, StillStarting):
                 return
             if rows is None:
                 yield b'event: dropped\ndata: {"ok":false,"error":"Requests came faster than they were read."}\n\n'

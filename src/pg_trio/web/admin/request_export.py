@@ -2,7 +2,7 @@
 
 Rules:
 1. It holds what the filter selects, newest first: the rows that there were when it began, at most EXPORT_ROWS.
-2. Fields have the API's names; in CSV, fields of objects are `usage.prompt_tokens`.
+2. Fields have the API's names; in CSV, fields of objects are `usage.prompt_tokens`. In a cluster `node` comes last.
 3. In CSV, a text that a spreadsheet would take for a formula gets a `'` before it. A client may choose such texts: an
    endpoint that does not exist, a subject.
 4. A failure in the middle cuts the connection, so a cut file never looks like a whole one.
@@ -35,6 +35,10 @@ FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")
 
 class LogPages(Protocol):
     """Where rows are read: see store/log_view.py. Raises StoreError."""
+
+    @property
+    def has_nodes(self) -> bool:
+        """Whether rows say which node served them."""
 
     async def page(
         self, choice: RowChoice, before: Cursor | None, limit: int
@@ -74,7 +78,7 @@ class RequestExport(ResponseBody):
 
     async def _read(self) -> AsyncGenerator[bytes, None]:
         if self.form == "csv":
-            yield _write_line(_CELLS)
+            yield _write_line([*_CELLS, "node"] if self._pages.has_nodes else _CELLS)
         (rows, following), left = self._first, self._limit
         while rows:
             yield self._write([row for _, row in rows[:left]])
@@ -91,9 +95,10 @@ class RequestExport(ResponseBody):
 
 
 def _flatten(row: dict[str, Any]) -> list[Any]:
-    """The row's values in the order of `_CELLS`."""
+    """The row's values in the order of `_CELLS`, and its node, if it has one."""
     usage = row["usage"] or dict.fromkeys(USAGE_FIELDS)
-    return [row[name] for name in _ROW_FIELDS] + [usage[name] for name in USAGE_FIELDS]
+    node = [row["node"]] if "node" in row else []
+    return [row[name] for name in _ROW_FIELDS] + [usage[name] for name in USAGE_FIELDS] + node
 
 
 def _guard(value: Any) -> Any:

@@ -35,7 +35,7 @@ def describe_request(row: LogRow, names: Names) -> dict[str, Any]:
     """A row of the list."""
     project = names.projects.get(row.project_uuid) if row.project_uuid else None
     token = names.tokens.get(row.token_id) if row.token_id is not None else None
-    return {
+    shown: dict[str, Any] = {
         "request_id": str(row.request_id),
         "at": row.at,
         "project": row.project_uuid and str(row.project_uuid),
@@ -58,6 +58,9 @@ def describe_request(row: LogRow, names: Names) -> dict[str, Any]:
         "attempts_count": sum(attempt.is_try for attempt in row.attempts),
         "hedge_won": row.hedge_won,
     }
+    if row.node is not None:
+        shown["node"] = row.node
+    return shown
 
 
 def describe_whole_request(row: LogRow, names: Names) -> dict[str, Any]:

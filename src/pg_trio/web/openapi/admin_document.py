@@ -96,6 +96,7 @@ ROW: Part = an_object(
         "error_code": nullable(STRING),
         "attempts_count": INTEGER,
         "hedge_won": nullable(BOOLEAN),
+        "node": {**STRING, "description": "The node of a cluster that served it."},
     },
 )
 

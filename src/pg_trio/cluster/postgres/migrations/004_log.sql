@@ -1,7 +1,11 @@
 -- The log of all nodes, in partitions of a day: an old day is dropped, not deleted. Bodies are apart. Columns as in a
 -- single machine's log.db.
 
+-- Numbers batches of rows. Numbers without a row are batches that were taken back, or are on their way.
+CREATE SEQUENCE pgtrio.log_batches;
+
 CREATE TABLE pgtrio.gateway_logs (
+    id bigint NOT NULL,  -- the order of arrival: the batch's number * 1024 + the row's place in it
     request_id uuid NOT NULL,
     at double precision NOT NULL,
     node text NOT NULL,
@@ -36,6 +40,8 @@ CREATE TABLE pgtrio.gateway_logs (
     guardrails text,
     PRIMARY KEY (at, request_id)
 ) PARTITION BY RANGE (at);
+CREATE INDEX gateway_logs_by_arrival ON pgtrio.gateway_logs (id);
+CREATE INDEX gateway_logs_by_request ON pgtrio.gateway_logs (request_id);
 CREATE INDEX gateway_logs_by_project ON pgtrio.gateway_logs (project_uuid, at);
 -- Rows of client tokens alone, as few gateways mint them.
 CREATE INDEX gateway_logs_by_holder ON pgtrio.gateway_logs (subject, at) WHERE client_token IS NOT NULL;

@@ -11,6 +11,7 @@ const facts = [
   ["Status", String(request.status)], ["Outcome", request.outcome], ["Error", request.error], ["Latency", ms(request.latency_ms)], ["First token", ms(request.first_token_ms)],
   ["Guardrails", (request.guardrails ?? []).map((one) => `${one.phase} ${one.guardrail}: ${one.action} ${one.rule} (${one.count})`).join(", ") || "–"],
   ["Deadline", ms(request.deadline_ms)], ["Tokens", `${count(usage.prompt_tokens)} in, ${count(usage.completion_tokens)} out`], ["Cost", usd(request.cost_usd)],
+  ...(request.node ? [["Node", request.node]] : []),
 ];
 content.append(
   el("p", { class: "soft" }, request.request_id), timeline(request),
