@@ -77,10 +77,12 @@ class KnownHead:
     than the length's digits is parsed again, so `recall` always gives what `read_head` would give.
     """
 
-    __slots__ = ("_before", "_behind", "_digits", "_head", "_length_at")
+    __slots__ = ("_before", "_behind", "_digits", "_head", "_length_at", "may_be_refused")
 
     def __init__(self, data: bytes, head: HttpHead) -> None:
         self._head = head
+        # Whether the doorkeeper may refuse such requests; None until it has judged one.
+        self.may_be_refused: bool | None = None
         self._before, self._digits, self._behind, self._length_at = data, b"", b"", -1
         if (field := _LENGTH_FIELD.search(data)) is not None:
             self._before, self._digits, self._behind = data[: field.start(1)], field[1], data[field.end(1) :]
