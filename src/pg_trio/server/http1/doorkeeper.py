@@ -206,12 +206,11 @@ class Doorkeeper:
             return None
         # A handshake is never the known head, and one that is too large leaves none.
         known = incoming.known_head
-        if known is None:
+        may_refuse = None if known is None else known.may_be_refused
+        if may_refuse is None:
             may_refuse = self._may_refuse(head)
-        else:
-            may_refuse = known.may_be_refused
-            if may_refuse is None:
-                may_refuse = known.may_be_refused = self._may_refuse(head)
+            if known is not None:
+                known.may_be_refused = may_refuse
         owed = end + head.length - len(data)
         return (owed, head.keep_alive) if may_refuse and 0 <= owed <= DISCARD_BYTES else None
 
