@@ -283,7 +283,9 @@ async def test_like_heads_are_told() -> None:
 
     alike = [scope["extensions"]["pg_trio"].alike for scope in app.scopes]
     assert alike[0] is alike[1]
-    assert len({id(one) for one in alike[1:]}) == 3
+    assert alike[1] is not alike[2]
+    # Known again, because this test still holds it.
+    assert alike[3] is alike[0]
     assert [b"3", b"6", b"3", b"3"] == [dict(scope["headers"])[b"content-length"] for scope in app.scopes]
 
 

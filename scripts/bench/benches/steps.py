@@ -1,6 +1,7 @@
 """How many bytecodes a request takes, function by function, with every stage on, or with none (`--plain`).
 
-With `--tokens`: how many a streamed token takes that comes alone, with its share of a stream of 60.
+With `--tokens`: how many a streamed token takes that comes alone, with its share of a stream of 60. With `--first`: the
+first request of each connection. With `--refused`: a request that a full gateway turns away on a kept connection.
 
 Rules
 1. A count of steps does not depend on what else the machine does, so a change of one percent shows; a time would not.
@@ -9,19 +10,22 @@ Rules
    functions that those call. The event loop itself, background tasks and the log's thread are not counted.
 3. One request after the other over one connection, the first ones uncounted: caches are full, nothing waits.
 4. `--observed` says what observes: `metrics` as by default, `all` with every request traced too, or `nothing`.
-Needs nginx.
+5. `--refused` counts what runs below the doorkeeper's look at a connection, of a gateway that has no room.
+Needs nginx, but for `--refused`.
 """
 
 from __future__ import annotations
 
 import http.client
+import json
 import socket
 import sys
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from functools import partial
 from types import CodeType, FrameType
 from typing import Any, cast
+from uuid import UUID
 
 import trio
 from attrs import evolve
@@ -29,9 +33,14 @@ from hypercorn.config import Config
 
 from pg_trio.app import create_app
 from pg_trio.config import load_settings
+from pg_trio.config.settings import ServerSettings
+from pg_trio.domain.verdict import Verdict
 from pg_trio.server.http1.connection import LaneConnection
-from pg_trio.server.http1.types import ASGIApplication
+from pg_trio.server.http1.doorkeeper import Doorkeeper, _Parked
+from pg_trio.server.http1.incoming import Incoming
+from pg_trio.server.http1.types import ASGIApplication, Door
 from pg_trio.server.serving import serve_app
+from pg_trio.web.asgi import GatewayRoutes, refuse_path
 from scripts.bench.harness.cli import Options, Parser, Reports, positive
 from scripts.bench.harness.gateway import SWITCHED_ON, Endpoint, GatewayFiles, set_up, set_up_full
 from scripts.bench.harness.processes import HOST
@@ -91,6 +100,8 @@ def add_options(parser: Parser) -> None:
     parser.add_argument("--plain", action="store_true", help="an endpoint that uses no stage")
     parser.add_argument("--v1", action="store_true", help="of Chat Completions on /v1, not of the Gateway API")
     parser.add_argument("--tokens", action="store_true", help="of streamed tokens, not of whole answers")
+    parser.add_argument("--first", action="store_true", help="of the first request of each connection")
+    parser.add_argument("--refused", action="store_true", help="of requests that a full gateway refuses")
     parser.add_argument("--observed", choices=("nothing", "metrics", "all"), default="metrics")
     parser.add_argument("--top", type=positive, default=50, help="how many functions are shown (default 50)")
 
@@ -100,9 +111,13 @@ def run(options: Options) -> Reports:
     if options.tokens:
         yield _count_tokens(max(5, requests // 4), options)
         return
+    if options.refused:
+        yield _count_refusals(requests, options)
+        return
     with open_site("nginx") as site, site.run_upstream() as upstream:
         files = set_up_full(site.make_folder("gateway"), upstream.base_url, plain=options.plain)
-        counter = trio.run(_measure, files, partial(_name_target, files, options.v1), requests, options.observed)
+        target, ask = partial(_name_target, files, options.v1), _ask_first if options.first else _ask
+        counter = trio.run(_measure, files, target, requests, options.observed, ask)
     switched_on = "an endpoint that uses no stage" if options.plain else SWITCHED_ON
     table = _tabulate(counter, "request", requests, options.top, f"{requests} requests, {switched_on}")
     yield Report([table], {"bytecodes_a_request": counter.inclusive[_ROOT] / requests})
@@ -112,7 +127,7 @@ def _count_tokens(streams: int, options: Options) -> Report:
     with open_site() as site, site.run_source() as source:
         endpoint = Endpoint("relay", {"source": MODEL})
         files = set_up(site.make_folder("gateway"), {"source": source.base_url}, [endpoint])
-        counter = trio.run(_measure, files, partial(_name_stream, files), streams, options.observed)
+        counter = trio.run(_measure, files, partial(_name_stream, files), streams, options.observed, _ask)
     tokens = streams * _STREAM.tokens
     note = f"{streams} streams of {_STREAM.tokens} tokens, each {_STREAM.pace_us} µs after the last"
     table = _tabulate(counter, "token", tokens, options.top, note)
@@ -136,7 +151,13 @@ def _name_target(files: GatewayFiles, v1: bool, port: int) -> Target:
     return files.openai_target(port, QUESTION) if v1 else files.target(port, "support", {"message": QUESTION})
 
 
-async def _measure(files: GatewayFiles, target: Callable[[int], Target], requests: int, observed: str) -> StepCounter:
+async def _measure(
+    files: GatewayFiles,
+    target: Callable[[int], Target],
+    requests: int,
+    observed: str,
+    ask: Callable[[Target, int, StepCounter], None],
+) -> StepCounter:
     settings = load_settings(files.configuration)
     # Where no collector listens: what waits for it is dropped.
     endpoint = f"http://{HOST}:9" if observed == "all" else ""
@@ -147,7 +168,7 @@ async def _measure(files: GatewayFiles, target: Callable[[int], Target], request
     async with trio.open_nursery() as nursery:
         (address,) = await nursery.start(partial(serve_app, app, config, settings.server, shutdown=shutdown))
         asked = target(int(address.rpartition(":")[2]))
-        await trio.to_thread.run_sync(_ask, asked, requests, counter)
+        await trio.to_thread.run_sync(ask, asked, requests, counter)
         shutdown.set()
     return counter
 
@@ -170,6 +191,63 @@ def _ask(target: Target, requests: int, counter: StepCounter) -> None:
         trio.from_thread.run_sync(counter.start)
         ask_each(requests)
         trio.from_thread.run_sync(counter.stop)
+
+
+def _ask_first(target: Target, requests: int, counter: StepCounter) -> None:
+    """The same with a connection for each request; the one before it is still open, as in a pool."""
+    request, open_ones = target.as_bytes(), deque[socket.socket](maxlen=2)
+    for number in range(_WARM_REQUESTS + requests):
+        if number == _WARM_REQUESTS:
+            trio.from_thread.run_sync(counter.start)
+        if len(open_ones) == open_ones.maxlen:
+            open_ones.popleft().close()
+        client = socket.create_connection((HOST, target.port), timeout=60)
+        open_ones.append(client)
+        client.sendall(request)
+        answer = http.client.HTTPResponse(client)
+        answer.begin()
+        if answer.status != 200:
+            raise ConnectionError(f"the gateway answered {answer.status}: {answer.read(300)!r}")
+        answer.read()
+    trio.from_thread.run_sync(counter.stop)
+    for client in open_ones:
+        client.close()
+
+
+class _FullGateway:
+    """An application that has no room, and a connection of its server."""
+
+    retry_after_s, verdict, room = 1, Verdict.REFUSE, 0
+
+    def __init__(self) -> None:
+        self.incoming = Incoming(ServerSettings())
+
+    def note_shed(self) -> None:
+        """Nothing to count."""
+
+    def note_turned_away(self, now: float, *, keep_alive: bool) -> None:
+        """The next request comes."""
+
+
+def _count_refusals(requests: int, options: Options) -> Report:
+    body = json.dumps({"message": QUESTION}).encode()
+    head = f"POST /api/{UUID(int=0)}/support HTTP/1.1\r\nHost: {HOST}\r\nAuthorization: Bearer pg_live_{'x' * 43}\r\n"
+    request = f"{head}Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+    full, look, counter = _FullGateway(), Doorkeeper._look_at, StepCounter(Doorkeeper._look_at.__code__)
+    routes = GatewayRoutes(refuse_path)
+    client, server = socket.socketpair()
+    with client, server, Doorkeeper(Door(full, routes.covers), ServerSettings()) as doorkeeper:
+        parked = _Parked(full, server, cast(trio.lowlevel.Task, None), owed=0)
+        for number in range(1 + requests):
+            client.sendall(request)
+            if number:
+                counter.start()
+            look(doorkeeper, parked, False, 0.0)
+            counter.stop()
+            if not client.recv(65536).startswith(b"HTTP/1.1 503 "):
+                raise ConnectionError("the doorkeeper did not refuse")
+    table = _tabulate(counter, "refusal", requests, options.top, f"{requests} requests to a full gateway")
+    return Report([table], {"bytecodes_a_refusal": counter.inclusive[look.__code__] / requests})
 
 
 def _name(code: CodeType) -> str:

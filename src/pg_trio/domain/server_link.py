@@ -47,7 +47,8 @@ class ServerLink:
 
     # With a slot, the server cancels the application when the client leaves, so it need not watch `receive`.
     client: ClientSlot | None = None
-    # The same object for requests of one connection whose heads differ only in the body's length; else None.
+    # The same object for requests whose heads differ only in the body's length, also of several connections; else
+    # None. It can be referred to weakly, and lasts as long as a connection has such a head.
     alike: object = None
     # The complete body, if it came with the head. `receive` returns it as well.
     body: bytes | None = None

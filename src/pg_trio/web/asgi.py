@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager, suppress
 from functools import partial
 from typing import Any, Protocol, TypeAlias
 from uuid import uuid4
+from weakref import WeakKeyDictionary
 
 import trio
 from attrs import evolve
@@ -116,6 +117,8 @@ class GatewayRoutes:
         self._sockets = SocketRoute(self._trusted, cors, lambda: self.is_ready)
         self.gateway: Gateway | None = None
         self._leaving = False
+        # By what connections with the same heads share (`ServerLink.alike`), with the client's address.
+        self._templates: WeakKeyDictionary[object, tuple[str, HeadTemplate]] = WeakKeyDictionary()
 
     @property
     def is_ready(self) -> bool:
@@ -131,7 +134,7 @@ class GatewayRoutes:
         extensions = scope.get("extensions")
         link: ServerLink | None = None if extensions is None else extensions.get(EXTENSION)
         recalled = None if link is None else recall_template(link)
-        template = recalled or self._read_template(scope)
+        template = recalled or self._find_template(scope, link)
         if template is None:
             await self._find_other(scope)(scope, receive, send)
             return
@@ -171,6 +174,20 @@ class GatewayRoutes:
             app = self.streams.find(read_path(scope)) or app
         project = self._cors.find(read_path(scope)) if self._cors and scope["type"] == "http" else None
         return app if project is None or self._cors is None else CorsApp(app, self._cors, project)
+
+    def _find_template(self, scope: Scope, link: ServerLink | None) -> HeadTemplate | None:
+        """The same for a head that this connection has not sent before; another one may have."""
+        alike = None if link is None else link.alike
+        if alike is None:
+            return self._read_template(scope)
+        # What the template says of the client is its address.
+        address, found = scope.get("client"), self._templates.get(alike)
+        if found is not None and address is not None and found[0] == address[0]:
+            return found[1]
+        template = self._read_template(scope)
+        if template is not None and address is not None:
+            self._templates[alike] = (address[0], template)
+        return template
 
     def _read_template(self, scope: Scope) -> HeadTemplate | None:
         """What the request's head says; None if no surface matches it."""

@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 
 from pg_trio.config.settings import ServerSettings
-from pg_trio.server.http1.head import HTTP2_PREFACE, MAX_KNOWN_BYTES, MAX_KNOWN_FIELDS, Refused
+from pg_trio.server.http1.head import HTTP2_PREFACE, MAX_KNOWN_BYTES, MAX_KNOWN_FIELDS, Refused, SharedHeads
 from pg_trio.server.http1.incoming import Incoming
 
 HEAD = b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\n"
 
 
-def incoming(data: bytes, settings: ServerSettings | None = None) -> Incoming:
-    made = Incoming(settings or ServerSettings())
+def incoming(data: bytes, settings: ServerSettings | None = None, shared: SharedHeads | None = None) -> Incoming:
+    made = Incoming(settings or ServerSettings(), shared)
     made.data = data
     return made
 
@@ -54,6 +54,43 @@ def test_same_heads_are_known_as_one() -> None:
 
     assert known[0] is known[1]
     assert known[1] is not known[2]
+
+
+def test_connections_share_equal_heads() -> None:
+    shared = SharedHeads()
+    others = [HEAD, HEAD.replace(b": 4", b": 17"), HEAD.replace(b"/a", b"/b"), HEAD.replace(b"4\r\n", b"4\r\nX: y\r\n")]
+    first, *clients = [incoming(data, shared=shared) for data in (HEAD, *others)]
+
+    heads = [client.take_head() for client in (first, *clients)]
+
+    assert [True, True, False, False] == [client.known_head is first.known_head for client in clients]
+    assert [4, 4, 17, 4, 4] == [None if head is None else head.length for head in heads]
+    assert [b"/a", b"/a", b"/a", b"/b", b"/a"] == [None if head is None else head.path for head in heads]
+
+
+def test_shared_head_is_kept_while_a_connection_has_it() -> None:
+    shared = SharedHeads()
+    client = incoming(HEAD, shared=shared)
+    client.take_head()
+    assert shared.find(HEAD) is client.known_head
+
+    client.known_head = None
+
+    assert shared.find(HEAD) is None
+
+
+def test_handshake_is_not_shared() -> None:
+    shared = SharedHeads()
+    handshake = (
+        b"GET /a HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+        b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+    )
+
+    head = incoming(handshake, shared=shared).take_head()
+
+    assert head is not None
+    assert head.wants_websocket
+    assert shared.find(handshake) is None
 
 
 @pytest.mark.parametrize("more", [b"X: " + b"x" * MAX_KNOWN_BYTES + b"\r\n", b"X: y\r\n" * MAX_KNOWN_FIELDS])

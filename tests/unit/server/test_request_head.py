@@ -13,6 +13,7 @@ from pg_trio.server.http1.head import (
     HttpHead,
     KnownHead,
     Refused,
+    SharedHeads,
     read_head,
     refuse_hopeless_start,
 )
@@ -273,7 +274,11 @@ def test_known_head_answers_as_read_head(first: bytes, other: bytes, length: byt
     except Refused:
         return
 
+    shared = SharedHeads()
+    shared.keep(known)
     for data in (first, other, first.replace(b"5", length), first + other, first[:-2] + other):
+        # A further connection finds the same head, or none.
+        assert shared.find(data[: data.index(HEAD_END) + len(HEAD_END)]) in (known, None)
         if (recalled := known.recall(data)) is not None:
             head, end = recalled
             assert end == data.index(HEAD_END) + len(HEAD_END)

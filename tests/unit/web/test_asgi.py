@@ -313,6 +313,7 @@ class Noter:
     def __init__(self) -> None:
         self.asked: list[tuple[str | None, Sequence[str], object]] = []
         self.scopes: list[object] = []
+        self.addresses: list[str | None] = []
 
     @contextmanager
     def make_lasting_scope(self) -> Iterator[object]:
@@ -321,13 +322,44 @@ class Noter:
 
     async def answer(self, call: Call, lasting: object = None) -> WholeAnswer | None:
         self.asked.append((call.head.slug, call.head.authorization, lasting))
+        self.addresses.append(call.head.origin.client_address)
         return None
+
+
+class LikeHead:
+    """What our server calls alike."""
+
+
+async def test_like_heads_of_other_connections_are_recalled() -> None:
+    noter, alike = Noter(), LikeHead()
+    routes = GatewayRoutes(PathProbe())
+    routes.gateway = noter
+
+    async def send(event: Any) -> None:
+        raise AssertionError("nothing is answered")
+
+    async def ask(path: str, address: str) -> None:
+        asked = scope(path, headers=[(b"authorization", b"Bearer a")])
+        link = ServerLink(1.0)
+        link.client, link.alike, link.body = ClientSlot(), alike, b"{}"
+        asked["extensions"], asked["client"] = {EXTENSION: link}, (address, 1)
+        await routes(asked, Body(), send)
+
+    await ask(f"/api/{PROJECT}/ask", "192.0.2.1")
+    # As our server would never call it, so that it shows which head was read.
+    await ask(f"/api/{PROJECT}/not-looked-at", "192.0.2.1")
+    await ask(f"/api/{PROJECT}/ask", "192.0.2.2")
+
+    assert ["ask", "ask", "ask"] == [slug for slug, *_ in noter.asked]
+    assert ["192.0.2.1", "192.0.2.1", "192.0.2.2"] == noter.addresses
+    # Each connection has its own scope.
+    assert 3 == len(set(map(id, noter.scopes)))
 
 
 async def test_only_like_heads_are_recalled() -> None:
     noter, inner = Noter(), []
     slot = ClientSlot()
-    first, second = object(), object()
+    first, second = LikeHead(), LikeHead()
 
     async def send(event: Any) -> None:
         raise AssertionError("nothing is answered")

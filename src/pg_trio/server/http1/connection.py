@@ -68,7 +68,7 @@ class LaneConnection:
         self._peer = read_address(sock, sock.getpeername())
         self._server = read_address(sock, sock.getsockname())
         self._scope = trio.CancelScope()
-        self.incoming = Incoming(lane.settings)
+        self.incoming = Incoming(lane.settings, lane.heads)
         self.client = ClientSlot()
         self._phase = Phase.NEW
         self._exchange: LaneExchange | None = None

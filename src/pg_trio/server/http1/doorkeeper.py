@@ -29,7 +29,7 @@ from attrs import define
 
 from pg_trio.config.settings import ServerSettings
 from pg_trio.domain.verdict import Verdict
-from pg_trio.server.http1.head import Refused
+from pg_trio.server.http1.head import HttpHead, Refused
 from pg_trio.server.http1.incoming import Incoming
 from pg_trio.server.http1.lane_exchange import DISCARD_BYTES
 from pg_trio.server.http1.response import BusyAnswer
@@ -202,11 +202,19 @@ class Doorkeeper:
         if found is None:
             return None
         head, end = found
-        keep_alive = head.keep_alive
-        is_plain = head.version == "1.1" or not keep_alive
-        if not is_plain or head.expects_continue or head.wants_websocket or head.length is None:
+        if head.length is None or head.wants_websocket:
             return None
-        if not self._covers(head.method, head.path):
-            return None
+        # A handshake is never the known head, and one that is too large leaves none.
+        known = incoming.known_head
+        may_refuse = None if known is None else known.may_be_refused
+        if may_refuse is None:
+            may_refuse = self._may_refuse(head)
+            if known is not None:
+                known.may_be_refused = may_refuse
         owed = end + head.length - len(data)
-        return (owed, keep_alive) if 0 <= owed <= DISCARD_BYTES else None
+        return (owed, head.keep_alive) if may_refuse and 0 <= owed <= DISCARD_BYTES else None
+
+    def _may_refuse(self, head: HttpHead) -> bool:
+        """Whether requests with such a head may be refused here. Their length makes no difference."""
+        is_plain = (head.version == "1.1" or not head.keep_alive) and not head.expects_continue
+        return is_plain and self._covers(head.method, head.path)

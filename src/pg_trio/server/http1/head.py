@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import re
 from typing import NamedTuple
+from weakref import WeakValueDictionary
 
 from httptools import HttpParserError, HttpParserInvalidMethodError, HttpParserUpgrade, HttpRequestParser
 
@@ -77,14 +78,21 @@ class KnownHead:
     than the length's digits is parsed again, so `recall` always gives what `read_head` would give.
     """
 
-    __slots__ = ("_before", "_behind", "_digits", "_head", "_length_at")
+    __slots__ = ("__weakref__", "_before", "_behind", "_digits", "_head", "_length_at", "may_be_refused")
 
     def __init__(self, data: bytes, head: HttpHead) -> None:
         self._head = head
+        # Whether the doorkeeper may refuse such requests; None until it has judged one.
+        self.may_be_refused: bool | None = None
         self._before, self._digits, self._behind, self._length_at = data, b"", b"", -1
         if (field := _LENGTH_FIELD.search(data)) is not None:
             self._before, self._digits, self._behind = data[: field.start(1)], field[1], data[field.end(1) :]
             self._length_at = [name for name, _ in head.headers].index(b"content-length")
+
+    @property
+    def frame(self) -> tuple[bytes, bytes]:
+        """All its bytes but the length's digits: those before them and those behind."""
+        return self._before, self._behind
 
     def recall(self, data: bytes) -> tuple[HttpHead, int] | None:
         """The request whose head `data` begins with, and where the head ends; None for another head, or a part of one.
@@ -107,6 +115,29 @@ class KnownHead:
         headers = self._head.headers.copy()
         headers[self._length_at] = (b"content-length", digits)
         return self._head._replace(headers=headers, length=int(digits))
+
+
+class SharedHeads:
+    """The known heads of all connections, so that the first head of a further one need not be parsed again.
+
+    A head is kept as long as a connection has it. It is found by a hash: how long that takes does not tell a client how
+    far its head, with the token, is like another client's.
+    """
+
+    def __init__(self) -> None:
+        self._heads: WeakValueDictionary[tuple[bytes, bytes], KnownHead] = WeakValueDictionary()
+
+    def keep(self, known: KnownHead) -> None:
+        """Let other connections find it."""
+        self._heads[known.frame] = known
+
+    def find(self, head: bytes) -> KnownHead | None:
+        """The known head that differs from this one in its length at most; None if there is none.
+
+        `recall` then decides: where the head is a known one, what was found here is its only length.
+        """
+        field = _LENGTH_FIELD.search(head)
+        return self._heads.get((head, b"") if field is None else (head[: field.start(1)], head[field.end(1) :]))
 
 
 def remember_head(data: bytes, head: HttpHead, max_head_bytes: int) -> KnownHead | None:

@@ -10,6 +10,7 @@ from pg_trio.server.http1.head import (
     HTTP2_PREFACE,
     HttpHead,
     KnownHead,
+    SharedHeads,
     read_head,
     refuse_hopeless_start,
     remember_head,
@@ -26,10 +27,12 @@ class Incoming:
     it was too large. `is_http2` is set once HTTP/2's whole preface is there: then no HTTP/1.1 head will come.
     """
 
-    __slots__ = ("_settings", "data", "is_http2", "known_head")
+    __slots__ = ("_settings", "_shared", "data", "is_http2", "known_head")
 
-    def __init__(self, settings: ServerSettings) -> None:
+    def __init__(self, settings: ServerSettings, shared: SharedHeads | None = None) -> None:
+        """`shared`: the heads that other connections know."""
         self._settings = settings
+        self._shared = shared
         self.data = b""
         self.known_head: KnownHead | None = None
         self.is_http2 = False
@@ -67,10 +70,18 @@ class Incoming:
         end = data.find(HEAD_END) + len(HEAD_END)
         if end < len(HEAD_END):
             return None
+        whole, shared = data[:end], self._shared
+        if shared is not None and (known_head := shared.find(whole)) is not None:
+            recalled = known_head.recall(data)
+            if recalled is not None:
+                self.known_head = known_head
+                return recalled
         most_bytes, most_fields = self._settings.max_head_bytes, self._settings.max_header_count
-        head = read_head(data[:end], max_head_bytes=most_bytes, max_header_count=most_fields)
+        head = read_head(whole, max_head_bytes=most_bytes, max_header_count=most_fields)
         if not head.wants_websocket:
-            self.known_head = remember_head(data[:end], head, most_bytes)
+            self.known_head = remember_head(whole, head, most_bytes)
+            if shared is not None and self.known_head is not None:
+                shared.keep(self.known_head)
         return head, end
 
     def take_whole_body(self, length: int | None) -> bytes | None:

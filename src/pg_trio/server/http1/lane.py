@@ -16,7 +16,7 @@ from pg_trio.server.http1.accepting import accept_rest, accept_sockets
 from pg_trio.server.http1.connection import LaneConnection
 from pg_trio.server.http1.departures import Departures
 from pg_trio.server.http1.doorkeeper import Doorkeeper
-from pg_trio.server.http1.head import HttpHead, Refused
+from pg_trio.server.http1.head import HttpHead, Refused, SharedHeads
 from pg_trio.server.http1.line_budget import LineBudget
 from pg_trio.server.http1.open_connections import OpenConnections
 from pg_trio.server.http1.parting import LINGER_S
@@ -54,6 +54,7 @@ class Lane:
         self.write_s = settings.write_timeout_ms / 1000
         self.heartbeat_s = settings.websocket_heartbeat_ms / 1000
         self.flusher = Flusher()
+        self.heads = SharedHeads()
         self._door: Door | None = mount.state.get(DOOR)
         # Answers end their connections from then on.
         self.leaving = self.draining = False
