@@ -36,6 +36,7 @@ from pg_trio.observe.metrics_page import MetricsPage
 from pg_trio.observe.request_log import RequestLog
 from pg_trio.overrides import Overrides
 from pg_trio.pipeline import Pipeline
+from pg_trio.preparation import prepare_rules
 from pg_trio.providers import adapter_for, embeddings_for
 from pg_trio.racing.byte_room import ByteRoom
 from pg_trio.racing.deadline import LastingScope
@@ -269,7 +270,7 @@ async def open_gateway(
     deadlines, works = DeadlineKeeper(), OwnedWorks(event_bytes)
     sockets = OpenSockets(settings.server.websocket_max_open, pipeline.authenticate.find_caller)
     lifetime.run(deadlines.run, direct.run, pipeline.admission.run, partial(keep_warm, direct, warm), works.run)
-    lifetime.run(sockets.watch)
+    lifetime.run(sockets.watch, partial(prepare_rules, settings.projects.values()))
     counts = around.count_connections, sockets.__len__
     parts = MeteredParts(settings, pipeline, stores, recorders, overrides, *counts)
     page = None if metering is None else metering.make_page(parts, lifetime, {} if traces is None else traces.counts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from attrs import frozen
@@ -14,7 +15,6 @@ from pg_trio.domain.prices import Rates
 from pg_trio.domain.project import Candidate, Endpoint, Project
 from pg_trio.errors import Overloaded
 from pg_trio.ledger.protocols import Spend
-from pg_trio.observe.exposition import MetricsText
 from pg_trio.observe.gateway_gauges import GatewayGauges
 from pg_trio.observe.metric_families import STORAGE_UP
 from pg_trio.observe.metric_series import ConfiguredNames, SeriesBook
@@ -29,6 +29,9 @@ from pg_trio.shared_memory.metric_file import METRICS_NAME, MetricReader, open_t
 from pg_trio.shared_memory.segment_file import SEGMENT_NAME
 from pg_trio.stages.budget import SpendPlan
 from pg_trio.stores.store_protocols import Lifetime, Stores
+
+if TYPE_CHECKING:
+    from pg_trio.observe.exposition import MetricsText
 
 
 @frozen(eq=False)
@@ -78,7 +81,7 @@ class Metering:
         )
         page = MetricsPage(
             MetricReader(data_dir / METRICS_NAME),
-            MetricsText(__version__),
+            load_text,
             sampler.sample,
             gauges.read,
             data_dir / SEGMENT_NAME,
@@ -87,6 +90,13 @@ class Metering:
         lifetime.run(sampler.run)
         lifetime.close_with(page.aclose)
         return page
+
+
+def load_text() -> MetricsText:
+    """What writes the text. Imports Prometheus' library, 3 MB, which only a scrape needs."""
+    from pg_trio.observe.exposition import MetricsText
+
+    return MetricsText(__version__)
 
 
 def _gauges_of(parts: MeteredParts) -> Mapping[str, Callable[[], float]]:

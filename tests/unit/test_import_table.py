@@ -44,6 +44,8 @@ TABLE: dict[str, tuple[set[str] | None, set[str] | None]] = {
         | {"recorder", "config", "domain", "errors"},
         {"attrs"},
     ),
+    # Whatever a worker compiles after its start.
+    "preparation": ({"stages", "domain"}, {"trio"}),
     "catalogue": ({"stages", "domain", "errors"}, {"attrs"}),
     "overrides": ({"catalogue", "config", "domain"}, {"attrs"}),
     "received_request": ({"catalogue", "stages", "recorder", "domain", "errors", "racing"}, set()),

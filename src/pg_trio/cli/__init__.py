@@ -78,10 +78,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except SystemExit as end:
             # 0 after --help and --version, whose output is the result; 2 after wrong usage.
             return final_status(int(end.code or 0), is_result=True)
-        return final_status(_run(parsed), is_result=not parsed.serves)
+        return final_status(run_command(parsed), is_result=not parsed.serves)
 
 
-def _run(parsed: argparse.Namespace) -> int:
+def run_command(parsed: argparse.Namespace) -> int:
+    """Run a parsed command and return its exit status; expected errors become a line on standard error."""
     try:
         status: int = parsed.run(parsed)
     except (ConfigError, StoreError, WorkersFailed, OutputLost) as error:

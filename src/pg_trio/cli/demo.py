@@ -18,10 +18,12 @@ import httpx
 import trio
 from attrs import evolve, frozen
 
+from pg_trio.cli.fork_workers import fork_workers
 from pg_trio.cli.supervise import supervise
 from pg_trio.config import read_configuration
 from pg_trio.config.settings import Settings
 from pg_trio.errors import ConfigError, StoreError, WorkersFailed
+from pg_trio.server.fork_server import ForkServer
 from pg_trio.simulator import Simulator, serve_simulator
 from pg_trio.store.operator_admin import OperatorAdmin
 from pg_trio.store.token_admin import TokenAdmin
@@ -59,18 +61,21 @@ def run_demo(bind: str | None, workers: int | None, admin_bind: str | None = Non
             "pg-trio serve --demo", [f"no temporary directory can be made ({error.strerror}); set TMPDIR to one"]
         ) from error
     with temporary as folder:
-        trio.run(_serve, Path(folder), bind, workers, admin_bind)
+        path = Path(folder) / "gateway.toml"
+        # Before there is an event loop. What the demonstration's configuration says is known later.
+        trio.run(_serve, path, fork_workers(path), bind, workers, admin_bind)
     return 0
 
 
-async def _serve(folder: Path, bind: str | None, workers: int | None, admin_bind: str | None) -> None:
+async def _serve(
+    path: Path, forks: ForkServer | None, bind: str | None, workers: int | None, admin_bind: str | None
+) -> None:
     # Settings in the environment are for the real gateway, not for this one.
     environ = {name: value for name, value in os.environ.items() if not name.startswith("PG_TRIO_")}
     async with trio.open_nursery() as nursery:
         simulator: Simulator = await nursery.start(serve_simulator)
         found = find_keys(environ) + await find_ollama(environ)
-        path = folder / "gateway.toml"
-        path.write_text(write_configuration(simulator.base_url, found, bind, workers or 1), encoding="utf-8")
+        write(path, write_configuration(simulator.base_url, found, bind, workers or 1))
         configuration = read_configuration(path, environ)
         settings = configuration.settings
         if admin_bind is not None:
@@ -87,12 +92,17 @@ async def _serve(folder: Path, bind: str | None, workers: int | None, admin_bind
 
         failure: Exception | None = None
         try:
-            await supervise(path, evolve(configuration, settings=settings), announce)
+            await supervise(path, evolve(configuration, settings=settings), announce, forks)
         except (ConfigError, StoreError, WorkersFailed) as error:
             failure = error
         nursery.cancel_scope.cancel(reason="served")
     if failure is not None:
         raise failure
+
+
+def write(path: Path, text: str) -> None:
+    """Write the configuration."""
+    path.write_text(text, encoding="utf-8")
 
 
 def find_keys(environ: Mapping[str, str]) -> list[FoundProvider]:

@@ -56,6 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
         from pg_trio.cli.demo import run_demo
 
         return run_demo(arguments.bind, arguments.workers, arguments.admin_bind)
+    from pg_trio.cli.fork_workers import fork_workers
     from pg_trio.cli.notes import describe_notes
     from pg_trio.cli.supervise import announce, supervise
     from pg_trio.config import read_configuration
@@ -69,7 +70,9 @@ def run(arguments: argparse.Namespace) -> int:
     changes = {"bind": arguments.bind, "workers": arguments.workers, "admin_bind": arguments.admin_bind}
     given = {name: value for name, value in changes.items() if value is not None}
     settings = evolve(settings, server=evolve(settings.server, **given))
-    trio.run(partial(supervise, path, evolve(configuration, settings=settings), partial(announce, settings)))
+    forks = fork_workers(path, configuration)
+    configuration = evolve(configuration, settings=settings)
+    trio.run(partial(supervise, path, configuration, partial(announce, settings), forks))
     return 0
 
 

@@ -12,6 +12,8 @@ from pathlib import Path
 from pg_trio.config.loading import Configuration, read_checked_text
 from pg_trio.config.settings import DEFAULT_ADMIN_BIND, ServerSettings, Settings
 from pg_trio.errors import ConfigError
+from pg_trio.server.fork_server import ForkServer
+from pg_trio.server.forking import Forks
 from pg_trio.server.listening import listen, show_address
 from pg_trio.server.status_file import StatusFile
 from pg_trio.server.supervisor import Supervisor
@@ -24,11 +26,15 @@ logger = logging.getLogger("pg_trio.cli")
 
 
 async def supervise(
-    path: Path, configuration: Configuration, announce: Callable[[list[str], str | None], None]
+    path: Path,
+    configuration: Configuration,
+    announce: Callable[[list[str], str | None], None],
+    forks: ForkServer | None = None,
 ) -> None:
     """Serve a configuration until told to stop; a reload reads it from `path` (absolute) again.
 
-    `announce` gets the addresses (`http://host:port`), and the pages' if there is one, once every worker is ready.
+    `forks` forks the workers; without it each is a new program. `announce` gets the addresses (`http://host:port`), and
+    the pages' if there is one, once every worker is ready.
     Raises StoreError, ConfigError (the address cannot be used) or WorkersFailed.
     """
     settings = configuration.settings
@@ -55,6 +61,7 @@ async def supervise(
         status_file=status_file,
         announce=partial(announce, addresses, _first_address(admin_sockets)),
         admin_sockets=admin_sockets,
+        forks=None if forks is None else Forks(forks),
     )
     await supervisor.run()
 

@@ -8,6 +8,12 @@ import signal
 import socket
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pg_trio.server.worker_files import WorkerFiles
+
+if TYPE_CHECKING:
+    from pg_trio.config import Configuration
 
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -24,6 +30,21 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 
 def run(arguments: argparse.Namespace) -> int:
     """Serve until SIGTERM, or until the supervisor is gone."""
+    files = WorkerFiles(arguments.sockets, arguments.control, arguments.text, arguments.seat, arguments.admin_sockets)
+    return serve_worker(arguments.config, None, files)
+
+
+def load() -> None:
+    """Import what workers run, so that those forked from this process share it."""
+    import pg_trio.app
+    import pg_trio.server.worker  # noqa: F401
+
+
+def serve_worker(path: Path, known: Configuration | None, files: WorkerFiles) -> int:
+    """Serve until SIGTERM, or until the supervisor is gone. `known` is the configuration of this text, if it is read.
+
+    Raises ConfigError, StoreError, WorkersFailed.
+    """
     import trio
 
     from pg_trio.app import WorkerApp
@@ -35,16 +56,19 @@ def run(arguments: argparse.Namespace) -> int:
 
     configure_logging()
     raise_descriptor_limit()
-    with os.fdopen(arguments.text, "rb") as file:
+    with os.fdopen(files.text, "rb") as file:
         file.seek(0)
         text = file.read().decode("utf-8")
-    settings = parse_settings(text, str(arguments.config), arguments.config.parent)
+    if known is not None and known.text == text:
+        settings = known.settings
+    else:
+        settings = parse_settings(text, str(path), path.parent)
     configure_logging(settings.observe)
-    sockets = [socket.socket(fileno=descriptor) for descriptor in arguments.sockets]
-    control = socket.socket(fileno=arguments.control)
-    app = WorkerApp(settings, arguments.seat)
-    admin = [socket.socket(fileno=descriptor) for descriptor in arguments.admin_sockets]
-    pages = Pages(app.make_admin(partial(_ask_reload, arguments.config)), admin) if admin else None
+    sockets = [socket.socket(fileno=descriptor) for descriptor in files.sockets]
+    control = socket.socket(fileno=files.control)
+    app = WorkerApp(settings, files.seat)
+    admin = [socket.socket(fileno=descriptor) for descriptor in files.admin_sockets]
+    pages = Pages(app.make_admin(partial(_ask_reload, path)), admin) if admin else None
     trio.run(partial(run_worker, app.public, settings.server, sockets, control, pages))
     return 0
 

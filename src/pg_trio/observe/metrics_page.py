@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import trio
 from attrs import define, field
 
 from pg_trio.errors import StoreError
-from pg_trio.observe.exposition import MetricsText
 from pg_trio.observe.metric_families import GaugeFamily
 from pg_trio.observe.process_figures import read_process
 from pg_trio.shared_memory.metric_file import MetricReader
 from pg_trio.shared_memory.segment_file import count_used_slots
+
+if TYPE_CHECKING:
+    from pg_trio.observe.exposition import MetricsText
 
 _SLOTS = "pg_trio_shared_memory_slots_used"
 
@@ -26,10 +29,12 @@ class MetricsPage:
     """
 
     _reader: MetricReader
-    _text: MetricsText
+    # Called once, on the thread of the first text.
+    _load_text: Callable[[], MetricsText]
     _sample: Callable[[], None]
     _read_gauges: Callable[[], Awaitable[Sequence[GaugeFamily]]]
     _segment: Path
+    _text: MetricsText | None = field(default=None, init=False)
     _turn: trio.CapacityLimiter = field(factory=lambda: trio.CapacityLimiter(1))
 
     async def render(self, accept: str) -> tuple[bytes, str]:
@@ -50,4 +55,6 @@ class MetricsPage:
         processes = [(table.seat, read_process(table.pid)) for table in tables if table.is_live]
         used = count_used_slots(self._segment)
         slots = GaugeFamily(_SLOTS, "Slots of the shared file that are in use.", (), {} if used is None else {(): used})
+        if self._text is None:
+            self._text = self._load_text()
         return self._text.write(tables, processes, [*gauges, slots], accept)

@@ -26,7 +26,6 @@ from __future__ import annotations
 import logging
 import signal
 import socket
-import subprocess
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -37,8 +36,10 @@ from attrs import define, field
 from pg_trio.config.settings import ServerSettings
 from pg_trio.errors import ConfigError, WorkersFailed
 from pg_trio.server.early_reload import reload_was_asked
+from pg_trio.server.forking import Forks, start_process
 from pg_trio.server.nameless_file import open_nameless_file
 from pg_trio.server.status_file import StatusFile
+from pg_trio.server.worker_files import WorkerFiles, WorkerProcess
 
 logger = logging.getLogger("pg_trio.supervisor")
 
@@ -70,7 +71,7 @@ LAST_WORDS_S = 1.0
 class Worker:
     """One worker process. `ready` and `exited` are set once each; `status` is then its exit status."""
 
-    process: trio.Process
+    process: WorkerProcess
     control: trio.SocketStream
     ready: trio.Event = field(factory=trio.Event)
     exited: trio.Event = field(factory=trio.Event)
@@ -94,8 +95,8 @@ class Worker:
 class Supervisor:
     """Keeps `settings.workers` processes of `command` alive on the sockets; see the rules above.
 
-    `command` gets the arguments `--sockets FD,FD… --control FD --text FD --seat N`; `--text` is a file with
-    `configuration`, the seat is the worker's place from 0 on. `admin_sockets` are passed on as `--admin-sockets`.
+    A worker is forked by `forks`, or else is a new process of `command` with the options of WorkerFiles. The text that
+    it gets is `configuration`.
     `check` returns the configuration's text, or raises ConfigError if it cannot be used; it runs in a thread, before
     each reload. `announce` is called once every worker is ready.
     """
@@ -108,6 +109,7 @@ class Supervisor:
     status_file: StatusFile
     announce: Callable[[], None]
     admin_sockets: Sequence[socket.socket] = ()
+    forks: Forks | None = None
     start_limit_s: float = 60.0
     # One worker and one lock for each place (rule 5); and every living process, with or without a place.
     _workers: list[Worker] = field(factory=list, init=False)
@@ -131,6 +133,8 @@ class Supervisor:
                 self._reload_asked.set()
             try:
                 async with trio.open_nursery() as nursery:
+                    if self.forks is not None:
+                        nursery.start_soon(self.forks.run)
                     nursery.start_soon(self._serve, nursery)
                     async for number in signals:
                         if number == signal.SIGHUP:
@@ -142,6 +146,8 @@ class Supervisor:
                             nursery.start_soon(self._stop, nursery.cancel_scope)
             finally:
                 self._kill_all()
+                if self.forks is not None:
+                    await self.forks.aclose()
         if self._failure:
             raise WorkersFailed(self._failure)
 
@@ -195,14 +201,8 @@ class Supervisor:
             text.flush()
             sockets = [sock.fileno() for sock in self.sockets]
             admin = [sock.fileno() for sock in self.admin_sockets]
-            inherited = {"--control": theirs.fileno(), "--text": text.fileno()}
-            options = [str(part) for option in inherited.items() for part in option]
-            options += ["--seat", str(slot), *(["--admin-sockets", ",".join(map(str, admin))] if admin else [])]
-            process = await trio.lowlevel.open_process(
-                [*self.command, "--sockets", ",".join(map(str, sockets)), *options],
-                stdin=subprocess.DEVNULL,
-                pass_fds=[*sockets, *admin, *inherited.values()],
-            )
+            files = WorkerFiles(sockets, theirs.fileno(), text.fileno(), slot, admin)
+            process = await start_process(self.command, self.forks, files)
             undo.pop_all()
         worker = Worker(process, trio.SocketStream(trio.socket.from_stdlib_socket(ours)))
         self._living.add(worker)

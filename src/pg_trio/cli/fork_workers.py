@@ -1,0 +1,30 @@
+"""Starts the fork server of `pg-trio serve`, which forks its workers."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from functools import partial
+from pathlib import Path
+
+from pg_trio.cli import run_command
+from pg_trio.cli.worker import load, serve_worker
+from pg_trio.config.loading import Configuration
+from pg_trio.server.fork_server import ForkServer, start_fork_server
+from pg_trio.server.worker_files import WorkerFiles
+
+
+def fork_workers(path: Path, configuration: Configuration | None = None) -> ForkServer | None:
+    """A fork server for the configuration file at `path`; None where there can be none.
+
+    Workers that get the text of `configuration` do not read it again.
+    """
+    load()
+    return start_fork_server(partial(_serve, path, configuration))
+
+
+def _serve(path: Path, configuration: Configuration | None, files: WorkerFiles) -> int:
+    # As `python -P`: a worker must not load a module from the folder in which the gateway was started.
+    if not sys.flags.safe_path:
+        del sys.path[0]
+    return run_command(argparse.Namespace(run=lambda _: serve_worker(path, configuration, files)))
