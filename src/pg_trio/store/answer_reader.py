@@ -69,8 +69,9 @@ class FileKeptAnswer:
         """Whether a worker still writes it."""
         return has_writer(self._file)
 
-    def seek(self, after: int) -> bool:
-        """See KeptAnswer."""
+    async def seek(self, after: int) -> bool:
+        """See KeptAnswer. A part is here before any client has it."""
+        await trio.lowlevel.checkpoint()
         try:
             while self._number < after and self._next_part() is not None:
                 pass

@@ -122,7 +122,7 @@ async def test_seek_goes_behind_a_part(store: FileAnswerStore, after: int) -> No
     writer.end("whole", 60)
     answer = await find(store)
 
-    assert answer.seek(after)
+    assert await answer.seek(after)
 
     assert [b"1", b"2", b"3", b"4"][after:] == await read_all(answer)
     answer.close()
@@ -133,7 +133,7 @@ async def test_seek_beyond_the_last_part_fails(store: FileAnswerStore) -> None:
     writer.add([b"1", b"2"])
     answer = await find(store)
 
-    assert not answer.seek(3)
+    assert not await answer.seek(3)
     answer.close()
 
 
