@@ -80,6 +80,38 @@ def start_writer(folder: Path) -> subprocess.Popen[bytes]:
     return process
 
 
+_WRITE_REDIS = """
+import sys, trio
+from pg_trio.cluster.redis import redis_answers
+from tests.support.kept import HEAD, LIMITS, NAME
+from tests.support.redis_kept import open_redis_answers
+
+redis_answers.LIFE_S, redis_answers.RENEW_EVERY_S = 2.0, 0.2
+
+async def main():
+    store = open_redis_answers(int(sys.argv[1]))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(store.run)
+        writer = await store.claim(NAME, HEAD, LIMITS)
+        writer.add([b"first", b"second"])
+        answer = await store.find(NAME)
+        await answer.receive()
+        print("written", flush=True)
+
+trio.run(main)
+"""
+
+
+def start_redis_writer(port: int) -> subprocess.Popen[bytes]:
+    """The same in Redis. Its signs of life are good for 2 s, so that no test waits longer."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", _WRITE_REDIS, str(port)], stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]
+    )
+    assert process.stdout is not None
+    assert b"written\n" == process.stdout.readline()
+    return process
+
+
 def kill(process: subprocess.Popen[bytes]) -> None:
     """kill -9."""
     os.kill(process.pid, signal.SIGKILL)

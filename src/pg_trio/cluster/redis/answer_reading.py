@@ -1,7 +1,7 @@
 """Reads one kept answer from Redis while it grows, at any node.
 
 Rules:
-1. A reader reads when it is told that there is more, and every POLL_S, because news may get lost and workers are killed.
+1. A reader reads when it is told that there is more, and every POLL_S: news may get lost, and workers are killed.
 2. An answer without an end whose worker has given no sign of life is cut. A new connection to Redis waits SETTLING_S
    before it believes that: after an outage of Redis the other workers' signs come back as late as that.
 3. A reader that cannot ask Redis for AWAY_LIMIT_S is cut.
@@ -25,7 +25,7 @@ from pg_trio.cluster.redis.keys import worker_key
 from pg_trio.cluster.redis.resp import Reply, encode_command
 from pg_trio.cluster.redis.scripts import read_script
 from pg_trio.domain.kept_answer import ANSWER_ENDS, AnswerEnd, AnswerHead, AnswerStart
-from pg_trio.errors import AnswerCut
+from pg_trio.errors import AnswerCut, AnswersUnavailable
 from pg_trio.store.answer_records import DamagedAnswer, read_head
 
 READ = read_script("answer_read")
@@ -102,15 +102,17 @@ class RedisKeptAnswer:
     async def seek(self, after: int) -> bool:
         """See KeptAnswer."""
         with trio.move_on_after(SEEK_LIMIT_S):
-            while self._parts_known < after and self._ended is None:
+            while self._parts_known < after:
                 self._woken = trio.Event()
-                await self._look()
-                if self._parts_known < after and self._ended is None:
-                    await self._wait()
+                if await self._look() or self._parts_known >= after:
+                    break
+                await self._wait()
         if self._parts_known < after:
             return False
-        if self._entries.number != after or after == 0:
-            self._entries.seek(after)
+        entries = self._entries
+        # `wait_start` may have read parts already.
+        if entries.number - len(entries.parts) != after:
+            entries.seek(after)
         return True
 
     @contextmanager
@@ -136,8 +138,8 @@ class RedisKeptAnswer:
         return parts
 
     async def stop(self, limit_s: float) -> bool:
-        """See KeptAnswer."""
-        with suppress(AnswerCut, EngineAway):
+        """See KeptAnswer. Raises AnswersUnavailable."""
+        with suppress(AnswerCut):
             if self._ended is None:
                 await self._look()
             if self._ended is not None or not await self._hub.ask_stop(self._found.worker, self._found.id):
@@ -193,15 +195,19 @@ class RedisKeptAnswer:
         if self._entries.ended:
             self._ended = _end_of(self._entries.ended.encode("ascii"))
 
-    async def _look(self) -> None:
-        """Ask how many parts there are, and whether it has ended. Raises AnswerCut; EngineAway."""
-        last = await self._hub.client.call(encode_command("XREVRANGE", self._log, "+", "-", "COUNT", 1))
+    async def _look(self) -> bool:
+        """Ask how many parts there are, and whether these are all. Raises AnswerCut, AnswersUnavailable."""
+        try:
+            last = await self._hub.client.call(encode_command("XREVRANGE", self._log, "+", "-", "COUNT", 1))
+        except EngineAway as away:
+            raise AnswersUnavailable from away
         match last:
             case [[bytes() as entry, [kind, bytes() as data]]]:
                 if kind == END:
                     self._ended = _end_of(data)
                 complete = number_of(entry) - (0 if kind in (PARTS, b"l") else 1)
                 self._parts_known = max(self._parts_known, complete)
+                return bool(kind == END)
             case _:
                 self._ended = self._ended or "cut"
                 raise AnswerCut("it is gone")
@@ -279,8 +285,11 @@ class AnswerHub:
         self.client.tell(encode_command("PUBLISH", worker_key(worker), said))
 
     async def ask_stop(self, worker: str, answer_id: str) -> bool:
-        """Ask an answer's worker for its end. False if that worker is not there. Raises EngineAway."""
-        return bool(await self.client.call(encode_command("PUBLISH", worker_key(worker), f"stop {answer_id}")))
+        """Ask an answer's worker for its end. False if that worker is not there. Raises AnswersUnavailable."""
+        try:
+            return bool(await self.client.call(encode_command("PUBLISH", worker_key(worker), f"stop {answer_id}")))
+        except EngineAway as away:
+            raise AnswersUnavailable from away
 
 
 def _end_of(how: bytes) -> AnswerEnd | None:

@@ -1,11 +1,12 @@
 """Writes kept answers into Redis: a writer never waits, and one task of the worker sends what all writers have said.
 
 Rules:
-1. A round takes one batch of each writer that has something, ROUND_BYTES together at most, sends them at once and awaits
-   the replies. What is said meanwhile is in the next round. Rounds begin at least EVERY_S apart.
-2. While Redis is away, what was said waits: MOST_UNSENT_BYTES of all writers together. Beyond that a writer keeps no more.
-3. A script that no longer finds the answer under its name says so. Then another one has it (its worker was silent for too
-   long), or Redis has lost its data, and nothing is kept any more.
+1. A round takes one batch of each writer that has something, ROUND_BYTES together at most, sends them at once and
+   awaits the replies. What is said meanwhile is in the next round. Rounds begin at least EVERY_S apart.
+2. While Redis is away, what was said waits: MOST_UNSENT_BYTES of all writers together. Beyond that a writer keeps no
+   more.
+3. A script that no longer finds the answer under its name says so. Then another one has it (its worker was silent for
+   too long), or Redis has lost its data, and nothing is kept any more.
 """
 
 from __future__ import annotations
@@ -228,6 +229,7 @@ class AnswerQueue:
     # In the order in which they began to have something to send.
     _dirty: dict[RedisAnswerWriter, None] = field(factory=dict)
     _wake: trio.Event = field(factory=trio.Event)
+    _round: trio.Lock = field(factory=trio.Lock)
 
     def note_unsent(self, writer: RedisAnswerWriter, more_bytes: int) -> None:
         """A writer has something to send."""
@@ -256,6 +258,10 @@ class AnswerQueue:
 
     async def send_round(self) -> bool:
         """One round. False if Redis is away."""
+        async with self._round:
+            return await self._send_round()
+
+    async def _send_round(self) -> bool:
         under_way: list[tuple[RedisAnswerWriter, Pending]] = []
         size = 0
         try:

@@ -28,7 +28,7 @@ def node_key(name: str) -> str:
 
 
 def answers_prefix(kind: str) -> str:
-    """What the keys of one kind of kept answers begin with. The rest is an answer's name, a SHA-256 (redis_answers.py)."""
+    """What the keys of one kind of kept answers begin with. An answer's name, a SHA-256, follows."""
     return f"{PREFIX}{kind}:"
 
 

@@ -118,7 +118,7 @@ class RedisAnswerStore:
     async def _end(self) -> None:
         """Answers without an end are cut, and this worker lives no more."""
         for writer in list(self._queue.writers.values()):
-            writer.end("cut", RUNNING_MS / 1000)
+            writer.end("cut", 0)
         await self._queue.drain()
         with suppress(EngineAway):
             await self.client.call(encode_command("DEL", worker_key(self.worker)))
