@@ -1,7 +1,8 @@
 """Reads one kept answer from Redis while it grows, at any node.
 
 Rules:
-1. A reader reads when it is told that there is more, and every POLL_S: news may get lost, and workers are killed.
+1. A reader reads when it is told that there is more, when its answer's worker gives no sign of life, and every POLL_S.
+   So an idle reader costs next to nothing: one task asks for the signs of all workers whose answers are read here.
 2. An answer without an end whose worker has given no sign of life is cut. A new connection to Redis waits SETTLING_S
    before it believes that: after an outage of Redis the other workers' signs come back as late as that.
 3. A reader that cannot ask Redis for AWAY_LIMIT_S is cut.
@@ -32,9 +33,11 @@ READ = read_script("answer_read")
 
 # 64 KiB: what one read takes, as from a file.
 READ_BYTES = 64 * 1024
-# 1 s: a killed worker's answer is cut so much after its sign of life has ended.
-POLL_S = 1.0
+# A killed worker's answers are cut so much after its sign of life has ended.
+LOOK_EVERY_S = 1.0
+# Without news, and as a last resort.
 POLL_AWAY_S = 0.25
+POLL_S = 10.0
 SETTLING_S = 3.0
 AWAY_LIMIT_S = 10.0
 # A client may have more than is in Redis yet: it was at the node that makes the answer.
@@ -76,6 +79,11 @@ class RedisKeptAnswer:
         self._woken = trio.Event()
         self._is_listening = False
         self._asked_at = trio.current_time()
+
+    @property
+    def worker(self) -> str:
+        """Who makes it."""
+        return self._found.worker
 
     @property
     def head(self) -> AnswerHead:
@@ -219,13 +227,13 @@ class RedisKeptAnswer:
             self._hub.listen(self._log, self)
             await self._hub.news.wait_confirmed(self._log)
             return
-        with trio.move_on_after(POLL_S):
+        with trio.move_on_after(POLL_S if self._hub.news.is_up else POLL_AWAY_S):
             await self._woken.wait()
 
 
 @define(eq=False)
 class AnswerHub:
-    """The readers of one worker. `worker` is its id; `tell_here` passes on what is for its own writers."""
+    """The readers of one worker. `worker` is its id."""
 
     client: RedisClient
     news: AnswerNews
@@ -263,6 +271,20 @@ class AnswerHub:
         for readers in list(self._listening.values()):
             for reader in list(readers):
                 reader.note_news(None)
+
+    async def watch_workers(self) -> None:
+        """Wake the readers of answers whose workers give no sign of life. Until cancelled."""
+        while True:
+            await trio.sleep(LOOK_EVERY_S)
+            readers: dict[str, list[RedisKeptAnswer]] = {}
+            for each in self._listening.values():
+                for reader in each:
+                    readers.setdefault(reader.worker, []).append(reader)
+            with suppress(EngineAway):
+                for worker, theirs in readers.items():
+                    if not await self.client.call(encode_command("EXISTS", worker_key(worker))):
+                        for reader in theirs:
+                            reader.note_news(None)
 
     def count_reader(self, worker: str, answer_id: str, more: int) -> None:
         """One reader more or less is attached to an answer of that worker."""

@@ -2,7 +2,7 @@
 
 Rules:
 1. A round takes one batch of each writer that has something, ROUND_BYTES together at most, sends them at once and
-   awaits the replies. What is said meanwhile is in the next round. Rounds begin at least EVERY_S apart.
+   awaits the replies. What is said meanwhile is in the next round. Rounds begin EVERY_S apart, but ends wait for none.
 2. While Redis is away, what was said waits: MOST_UNSENT_BYTES of all writers together. Beyond that a writer keeps no
    more.
 3. A script that no longer finds the answer under its name says so. Then another one has it (its worker was silent for
@@ -19,20 +19,20 @@ import trio
 from attrs import define, field, frozen
 
 from pg_trio.cluster.engine_away import EngineAway
-from pg_trio.cluster.redis.answer_batches import AnswerBatch, BatchMaker
+from pg_trio.cluster.redis.answer_batches import BATCH_BYTES, AnswerBatch, BatchMaker
 from pg_trio.cluster.redis.client import RedisClient
 from pg_trio.cluster.redis.keys import answers_prefix
 from pg_trio.cluster.redis.pending import Pending
-from pg_trio.cluster.redis.resp import Argument, RedisError, Reply
-from pg_trio.cluster.redis.scripts import read_script
+from pg_trio.cluster.redis.resp import RedisError, Reply
+from pg_trio.cluster.redis.scripts import ScriptTarget, read_script
 from pg_trio.domain.kept_answer import AnswerEnd, AnswerStart, KeepLimits
 
 APPEND = read_script("answer_append")
 
 # 256 KiB: 2 ms of a network of 1 Gbit/s, so that a claim behind them is in time.
 ROUND_BYTES = 256 * 1024
-# 10 ms: half of the time between two tokens of a fast model. Readers at other nodes are so much later.
-EVERY_S = 0.01
+# 50 ms: readers at other nodes are so much later, and a token costs half of what it does with 10 ms. Ends do not wait.
+EVERY_S = 0.05
 # While Redis is away.
 RETRY_S = 0.1
 # 64 MiB, as for the outputs of a worker (attachment/owned_works.py).
@@ -92,11 +92,18 @@ class RedisAnswerWriter:
     _part_bytes: int = 0
     _keep_ms: int = 0
     has_ended: bool = False
+    # The keys and the id, as each command has them.
+    target: ScriptTarget = field(init=False)
     # What is under way.
     _sent: AnswerBatch | None = None
     _keeper: WatchesReaders | None = None
     # How many readers each worker has, and until when that holds (Trio's clock).
     _readers: dict[str, tuple[int, float]] = field(factory=dict)
+
+    @target.default
+    def _make_target(self) -> ScriptTarget:
+        keys = self.queue.keys
+        return ScriptTarget.of((keys.record(self.id), keys.log(self.id), *keys.counts), (self.id,))
 
     def watch(self, keeper: WatchesReaders) -> None:
         """See AnswerWriter."""
@@ -229,6 +236,8 @@ class AnswerQueue:
     # In the order in which they began to have something to send.
     _dirty: dict[RedisAnswerWriter, None] = field(factory=dict)
     _wake: trio.Event = field(factory=trio.Event)
+    # Set if something must not wait for the next round.
+    _is_urgent: trio.Event = field(factory=trio.Event)
     _round: trio.Lock = field(factory=trio.Lock)
 
     def note_unsent(self, writer: RedisAnswerWriter, more_bytes: int) -> None:
@@ -236,6 +245,8 @@ class AnswerQueue:
         self.unsent_bytes += more_bytes
         self._dirty.setdefault(writer)
         self._wake.set()
+        if writer.has_ended:
+            self._is_urgent.set()
         if more_bytes > 0 and self.unsent_bytes > MOST_UNSENT_BYTES:
             writer.give_up()
 
@@ -249,7 +260,13 @@ class AnswerQueue:
         while True:
             await self._wake.wait()
             began_at = trio.current_time()
-            await trio.sleep(max(0.0, began_at + EVERY_S - trio.current_time()) if await self.send_round() else RETRY_S)
+            if not await self.send_round():
+                await trio.sleep(RETRY_S)
+                continue
+            if not self._is_urgent.is_set():
+                with trio.move_on_at(began_at + EVERY_S):
+                    await self._is_urgent.wait()
+            self._is_urgent = trio.Event()
 
     async def drain(self) -> None:
         """Send everything. Ends also if Redis is away."""
@@ -278,6 +295,9 @@ class AnswerQueue:
             return False
         if not self._dirty:
             self._wake = trio.Event()
+        elif size >= BATCH_BYTES:
+            # Behind: a long answer.
+            self._is_urgent.set()
         return True
 
     async def _note(self, writer: RedisAnswerWriter, reply: Reply) -> bool:
@@ -291,9 +311,10 @@ class AnswerQueue:
         return True
 
     def _command(self, writer: RedisAnswerWriter, batch: AnswerBatch) -> bytes:
-        keys = self.keys
-        said: list[Argument] = [
-            *(writer.id, batch.number, batch.parts, keys.max_bytes, RUNNING_MS, batch.how, int(batch.is_over)),
-            *(writer.keep_ms, READ_ON_MS, batch.end),
-        ]
-        return APPEND.call((keys.record(writer.id), keys.log(writer.id), *keys.counts), [*said, *batch.entries])
+        return APPEND.call_on(
+            writer.target,
+            [
+                *(batch.number, batch.parts, self.keys.max_bytes, batch.how, int(batch.is_over)),
+                *(writer.keep_ms, READ_ON_MS, batch.end, *batch.entries),
+            ],
+        )

@@ -112,8 +112,10 @@ class RedisAnswerStore:
     async def _run_engine(self, scope: trio.CancelScope) -> None:
         with scope:
             async with trio.open_nursery() as nursery:
-                for task in (self.client.run, self.news.run, self._queue.run, self._renew, self._repeat):
+                for task in (self.client.run, self.news.run, self._queue.run, self._hub.watch_workers):
                     nursery.start_soon(task)
+                nursery.start_soon(self._renew)
+                nursery.start_soon(self._repeat)
 
     async def _end(self) -> None:
         """Answers without an end are cut, and this worker lives no more."""
