@@ -13,6 +13,7 @@ Rules:
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Awaitable, Callable, Sequence
 
 import trio
@@ -47,8 +48,8 @@ class RedisClient:
     greetings: list[Greet] = field(factory=list)
     # Whether it leaves the log to another client of the same server.
     is_quiet: bool = False
-    # Trio's clock at which the link was made.
-    linked_at: float = field(default=0.0, init=False)
+    # Trio's clock at which the link was made; before the first one, none was.
+    linked_at: float = field(default=math.inf, init=False)
     _link: RedisLink | None = field(default=None, init=False)
     _is_told_away: bool = field(default=False, init=False)
     _is_starting: bool = field(default=False, init=False)
