@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 import trio
 
+from pg_trio.attachment.answer_store import AnswerWriter
 from pg_trio.cluster.redis import answer_reading, answer_writing, redis_answers
 from pg_trio.cluster.redis.answer_writing import RedisAnswerWriter
 from pg_trio.cluster.redis.keys import worker_key
 from pg_trio.cluster.redis.redis_answers import RedisAnswerStore
 from pg_trio.domain.kept_answer import AnswerStart
 from pg_trio.errors import AnswerCut, AnswersUnavailable
+from pg_trio.stores.cluster_answers import ClusterAnswers, worker_id
 from tests.cluster.waiting import LIMIT_S
 from tests.support.engine_relay import EngineRelay, engine_relay
 from tests.support.engines import RedisServer
-from tests.support.kept import HEAD, LIMITS, NAME, OWNER, read_all
+from tests.support.kept import HEAD, LIMITS, NAME, OWNER, kill, open_store, read_all, start_node_writer
 from tests.support.redis_kept import open_redis_answers
 
 START = AnswerStart(200, ((b"content-type", b"text/event-stream"),))
@@ -304,3 +307,45 @@ async def test_damaged_record_is_no_answer(redis: RedisServer, store: RedisAnswe
 
     assert None is await store.find(NAME)
     assert None is await store.claim(NAME, HEAD, LIMITS)
+
+
+# ── with the files of a node ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_killed_worker_s_name_is_free_at_once_at_its_node(redis: RedisServer, tmp_path: Path) -> None:
+    process = start_node_writer(tmp_path, redis.port)
+    async with opened_node(tmp_path, redis.port) as here, opened(redis.port) as elsewhere:
+        # Its own connection has lasted.
+        await trio.sleep(answer_reading.SETTLING_S + 0.1)
+        joined = await here.claim(NAME, HEAD, LIMITS)
+        assert joined is not None
+        assert not isinstance(joined, AnswerWriter)
+        reader = await elsewhere.find(NAME)
+        assert reader is not None
+        assert [b"first", b"second"] == list(await reader.receive())
+        kill(process)
+
+        # Far below the time for which its last sign of life is good.
+        with trio.fail_after(4), pytest.raises(AnswerCut):
+            await read_all(joined)
+        joined.close()
+        with trio.fail_after(2):
+            got = await here.claim(NAME, HEAD, LIMITS)
+            assert isinstance(got, AnswerWriter)
+            # Its readers elsewhere learn it with their next look.
+            with pytest.raises(AnswerCut, match="worker"):
+                await reader.receive()
+        reader.close()
+
+
+@asynccontextmanager
+async def opened_node(folder: Path, port: int) -> AsyncIterator[ClusterAnswers]:
+    """A worker of a node with files in this folder."""
+    files = open_store(folder)
+    async with trio.open_nursery() as nursery:
+        shared = open_redis_answers(port, worker=worker_id(files.worker))
+        nursery.start_soon(files.run)
+        nursery.start_soon(shared.run)
+        yield ClusterAnswers(files, shared, refuses=False)
+        nursery.cancel_scope.cancel()
+    await files.aclose()

@@ -18,7 +18,8 @@ from attrs import define, field
 from pg_trio.attachment.answer_store import AnswerStore, AnswerWriter, KeptAnswer
 from pg_trio.domain.kept_answer import AnswerHead, AnswerStart, KeepLimits
 from pg_trio.errors import AnswerCut
-from pg_trio.stores.cluster_answers import ClusterAnswers
+from pg_trio.store.file_answers import FileAnswerStore
+from pg_trio.stores.cluster_answers import ClusterAnswers, worker_id
 from tests.support.engines import RedisServer
 from tests.support.kept import HEAD, LIMITS, NAME, OWNER, kill, open_store, read_all, start_redis_writer, start_writer
 from tests.support.redis_kept import open_redis_answers
@@ -61,17 +62,18 @@ class Workers:
     async def open(self, max_bytes: int = 10_000_000, max_answers: int = 1_000) -> AnswerStore:
         """Another worker's store; in a cluster, each is a node of its own."""
         self.count += 1
-        shared = None if self.kind == "files" else open_redis_answers(self.port, max_bytes, max_answers)
         if self.kind == "redis":
-            assert shared is not None
+            shared = open_redis_answers(self.port, max_bytes, max_answers)
             self.nursery.start_soon(self._run, shared.run)
             return shared
-        folder = self.folder if shared is None else self.folder / str(self.count)
+        folder = self.folder if self.kind == "files" else self.folder / str(self.count)
         folder.mkdir(exist_ok=True)
         here = open_store(folder, max_bytes, max_answers)
         self.nursery.start_soon(self._run, here.run, here.aclose)
-        if shared is None:
-            return here
+        return here if self.kind == "files" else self._share(here, max_bytes, max_answers)
+
+    def _share(self, here: FileAnswerStore, max_bytes: int, max_answers: int) -> ClusterAnswers:
+        shared = open_redis_answers(self.port, max_bytes, max_answers, worker=worker_id(here.worker))
         self.nursery.start_soon(self._run, shared.run)
         return ClusterAnswers(here, shared, refuses=False)
 

@@ -60,6 +60,11 @@ class FileKeptAnswer:
         return self._look().ended
 
     @property
+    def worker(self) -> bytes:
+        """The id of the worker that writes it, or wrote it."""
+        return self._state.worker
+
+    @property
     def kept_until(self) -> float:
         """Unix seconds; only once it has ended."""
         return self._state.kept_until

@@ -4,7 +4,8 @@ Rules:
 1. A name is claimed in Redis, so one request of all nodes has it. Its answer is then kept twice: readers at its own
    node read the files, also while Redis is away; readers at other nodes read Redis.
 2. What the node has itself is never asked of Redis.
-3. While Redis is away, a stream is kept in the files alone: its name is its own. So is the answer of a request with an
+3. A worker that was killed is found out by its node's kernel first, and Redis is told.
+4. While Redis is away, a stream is kept in the files alone: its name is its own. So is the answer of a request with an
    `Idempotency-Key`, unless the node is to refuse it: another node may have that key.
 """
 
@@ -42,6 +43,8 @@ class ClusterAnswers:
         if earlier is not None:
             if is_usable(earlier):
                 return earlier
+            # The kernel says so at once. Otherwise its signs of life would be good for some seconds.
+            self.shared.note_dead(worker_id(earlier.worker))
             earlier.close()
         try:
             got = await self.shared.claim(name, head, limits)
@@ -75,6 +78,11 @@ class ClusterAnswers:
         if kept is not None:
             kept.close()
         return shared
+
+
+def worker_id(worker: bytes) -> str:
+    """A worker whose files have this id, as other nodes know it. The id is random, and no other node's."""
+    return worker.hex()
 
 
 def is_usable(answer: FileKeptAnswer) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from functools import partial
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import psycopg
 import trio
@@ -43,7 +43,7 @@ from pg_trio.ledger.node_health import NodeHealth
 from pg_trio.ledger.protocols import HolderBooks, OpenHolders
 from pg_trio.shared_memory.segment import Segment
 from pg_trio.store.log_spool import LogSpool
-from pg_trio.stores.cluster_answers import ClusterAnswers
+from pg_trio.stores.cluster_answers import ClusterAnswers, worker_id
 from pg_trio.stores.cluster_holders import ACCOUNTS, HolderBudgets, SplitBuckets, SplitLeases
 from pg_trio.stores.embedded import EMBEDDED, SharedParts, open_answers, open_shared_parts
 from pg_trio.stores.holder_file import HolderFile, HolderParts
@@ -114,7 +114,8 @@ class ClusterEngines:
         here = await open_answers(settings, lifetime, kind)
         keys = AnswerKeys(kind, settings.max_kept_bytes, settings.max_kept_answers)
         address, limit_s = self.cluster.redis, self.cluster.redis_timeout_ms / 1000
-        shared = RedisAnswerStore(connect_to(address), greet_for(address), limit_s, keys)
+        worker = uuid4().hex if here is None else worker_id(here.worker)
+        shared = RedisAnswerStore(connect_to(address), greet_for(address), limit_s, keys, worker)
         lifetime.run(shared.run)
         return ClusterAnswers(here, shared, kind == "keyed" and self.cluster.when_redis_is_away == "refuse")
 

@@ -47,7 +47,7 @@ CLOSE_LIMIT_S = 1.0
 
 @define(eq=False)
 class RedisAnswerStore:
-    """See the rules. `run` is a task of the gateway's nursery."""
+    """See the rules. `run` is a task of the gateway's nursery. `worker`: an id that no other process has."""
 
     connect: Connect
     greet: Greet
@@ -96,6 +96,10 @@ class RedisAnswerStore:
         except EngineAway as away:
             raise AnswersUnavailable from away
         return self._read_found(reply) if reply else None
+
+    def note_dead(self, worker: str) -> None:
+        """That worker has ended: its signs of life are void."""
+        self.client.tell(encode_command("DEL", worker_key(worker)))
 
     async def run(self) -> None:
         """Write, listen and renew until cancelled. Then what the writers have said last is sent."""

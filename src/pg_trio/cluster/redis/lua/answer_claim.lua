@@ -23,7 +23,8 @@ if old[1] then
   end
 end
 local answers = redis.call('ZCARD', KEYS[3]) + redis.call('ZCARD', KEYS[4])
-local size = #ARGV[4]
+-- 4 KiB: what a stream, a hash and their names take in Redis before the first part.
+local size = 4096 + #ARGV[4]
 if answers >= tonumber(ARGV[7]) or size + (redis.call('GET', KEYS[6]) or 0) > tonumber(ARGV[6]) then
   return {-1}
 end
