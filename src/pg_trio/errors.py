@@ -904,6 +904,18 @@ class SessionsUnavailable(OwnStateError):
 
 
 @define(slots=False, eq=False)
+class AnswersUnavailable(OwnStateError):
+    """Only in a cluster: Redis is away, and this node cannot know whether another one keeps the answer that is asked
+    for, or makes the one of this `Idempotency-Key`. It is not a 404, which would say that there is none."""
+
+    status = 503
+    text = "Answer storage is unavailable."
+
+    def headers(self) -> dict[str, str]:
+        return {"Retry-After": "1"}
+
+
+@define(slots=False, eq=False)
 class TokensUnavailable(OwnStateError):
     """A token must be looked up, and its file cannot be read; the server's own log says why. Tokens in this worker's
     cache work. It is not a 401, which would make clients discard valid tokens."""

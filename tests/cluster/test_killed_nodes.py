@@ -5,9 +5,7 @@ Real `pg-trio serve` processes with two workers each, real servers, the simulato
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,10 +17,11 @@ from attrs import define, field
 from pg_trio.cluster.postgres.postgres_token_admin import PostgresTokenAdmin
 from pg_trio.domain.project import TokenLimits
 from pg_trio.simulator import serve_simulator
+from tests.cluster.served_nodes import ServedNode
 from tests.cluster.waiting import wait_for
 from tests.support.engines import PostgresServer, RedisServer
 from tests.support.gateway import CREDENTIALS, PROJECT, endpoint, project
-from tests.support.processes import PG_TRIO, run_command
+from tests.support.processes import run_command
 from tests.support.wire import bearer, post, send_raw
 
 pytestmark = pytest.mark.slow
@@ -41,44 +40,6 @@ ENDPOINTS = endpoint(
     deadline_ms=5000,
     stream_deadline_ms=5000,
 )
-
-
-@define(eq=False)
-class ServedNode:
-    """One node: its files, and its processes while it runs."""
-
-    folder: Path
-    port: int
-    process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        with (self.folder / "output.log").open("ab") as log:
-            command = [*PG_TRIO, "serve", "--config", str(self.folder / "pg.toml"), "--admin-bind", ""]
-            self.process = subprocess.Popen(
-                [*command, "--bind", f"127.0.0.1:{self.port}", "--workers", "2"],
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-
-    def kill(self, number: int = signal.SIGKILL) -> None:
-        """The whole node at once: its supervisor and its workers."""
-        if self.process is not None:
-            pids = [self.process.pid, *children_of(self.process.pid)]
-            for pid in pids:
-                try:
-                    os.kill(pid, number)
-                except ProcessLookupError:
-                    continue
-            self.process.wait(START_LIMIT_S)
-            self.process = None
-
-
-def children_of(pid: int) -> list[int]:
-    try:
-        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except FileNotFoundError:
-        return []
 
 
 @define(eq=False)

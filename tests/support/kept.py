@@ -72,8 +72,66 @@ async def read_all(answer: KeptAnswer) -> list[bytes]:
 
 def start_writer(folder: Path) -> subprocess.Popen[bytes]:
     """Another process that has written two parts of an answer under NAME, and writes no more."""
+    return _start(_WRITE, str(folder))
+
+
+_WRITE_REDIS = """
+import sys, trio
+from pg_trio.cluster.redis import redis_answers
+from tests.support.kept import HEAD, LIMITS, NAME
+from tests.support.redis_kept import open_redis_answers
+
+redis_answers.LIFE_S, redis_answers.RENEW_EVERY_S = 2.0, 0.2
+
+async def main():
+    store = open_redis_answers(int(sys.argv[1]))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(store.run)
+        writer = await store.claim(NAME, HEAD, LIMITS)
+        writer.add([b"first", b"second"])
+        answer = await store.find(NAME)
+        await answer.receive()
+        print("written", flush=True)
+
+trio.run(main)
+"""
+
+
+def start_redis_writer(port: int) -> subprocess.Popen[bytes]:
+    """The same in Redis. Its signs of life are good for 2 s, so that no test waits longer."""
+    return _start(_WRITE_REDIS, str(port))
+
+
+_WRITE_NODE = """
+import sys, trio
+from pathlib import Path
+from pg_trio.stores.cluster_answers import ClusterAnswers, worker_id
+from tests.support.kept import HEAD, LIMITS, NAME, open_store
+from tests.support.redis_kept import open_redis_answers
+
+async def main():
+    files = open_store(Path(sys.argv[1]))
+    shared = open_redis_answers(int(sys.argv[2]), worker=worker_id(files.worker))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(files.run)
+        nursery.start_soon(shared.run)
+        writer = await ClusterAnswers(files, shared, False).claim(NAME, HEAD, LIMITS)
+        writer.add([b"first", b"second"])
+        await (await shared.find(NAME)).receive()
+        print("written", flush=True)
+
+trio.run(main)
+"""
+
+
+def start_node_writer(folder: Path, port: int) -> subprocess.Popen[bytes]:
+    """The same in both, as a worker of a cluster's node."""
+    return _start(_WRITE_NODE, str(folder), str(port))
+
+
+def _start(program: str, *arguments: str) -> subprocess.Popen[bytes]:
     process = subprocess.Popen(
-        [sys.executable, "-c", _WRITE, str(folder)], stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]
+        [sys.executable, "-c", program, *arguments], stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]
     )
     assert process.stdout is not None
     assert b"written\n" == process.stdout.readline()

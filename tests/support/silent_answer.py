@@ -26,7 +26,7 @@ class SilentAnswer:
     async def wait_start(self) -> AnswerStart | None:
         return self.start
 
-    def seek(self, after: int) -> bool:
+    async def seek(self, after: int) -> bool:
         return after == 0
 
     @contextmanager

@@ -69,10 +69,10 @@ class KeptAnswer(Protocol):
     async def wait_start(self) -> AnswerStart | None:
         """Wait for the status and header fields. None if the answer has ended without. Raises AnswerCut."""
 
-    def seek(self, after: int) -> bool:
+    async def seek(self, after: int) -> bool:
         """Go on behind the part of that number. Only before the first `receive`. False if there are not so many parts.
 
-        Raises AnswerCut.
+        It waits a moment for a part that a client may have already, and this node has not. Raises AnswerCut.
         """
 
     def attach(self) -> AbstractContextManager[None]:

@@ -60,6 +60,11 @@ class FileKeptAnswer:
         return self._look().ended
 
     @property
+    def worker(self) -> bytes:
+        """The id of the worker that writes it, or wrote it."""
+        return self._state.worker
+
+    @property
     def kept_until(self) -> float:
         """Unix seconds; only once it has ended."""
         return self._state.kept_until
@@ -69,8 +74,9 @@ class FileKeptAnswer:
         """Whether a worker still writes it."""
         return has_writer(self._file)
 
-    def seek(self, after: int) -> bool:
-        """See KeptAnswer."""
+    async def seek(self, after: int) -> bool:
+        """See KeptAnswer. A part is here before any client has it."""
+        await trio.lowlevel.checkpoint()
         try:
             while self._number < after and self._next_part() is not None:
                 pass

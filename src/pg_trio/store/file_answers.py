@@ -47,6 +47,11 @@ class FileAnswerStore:
         self._place = AnswerPlace(self.folder, self._usage, self._pipes, self._outage, now_s, self._tell, self._forget)
         self.sweep = AnswerSweep(self.folder, self._usage, now_s, self._pipes.sweep)
 
+    @property
+    def worker(self) -> bytes:
+        """This worker's id, as its answers have it."""
+        return self._pipes.worker
+
     async def aclose(self) -> None:
         """Close it. Answers without an end are cut."""
         for writer in list(self._writers.values()):

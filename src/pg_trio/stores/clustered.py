@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from functools import partial
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import psycopg
 import trio
@@ -31,11 +31,13 @@ from pg_trio.cluster.postgres.postgres_pool import PostgresPool, say
 from pg_trio.cluster.postgres.postgres_sessions import PostgresSessions
 from pg_trio.cluster.postgres.postgres_tokens import PostgresTokens
 from pg_trio.cluster.postgres.schema import migrate_schema, read_steps
+from pg_trio.cluster.redis.answer_writing import AnswerKeys
 from pg_trio.cluster.redis.away_buckets import AwayBuckets
 from pg_trio.cluster.redis.bucket_wire import GIVE, TAKE
 from pg_trio.cluster.redis.client import RedisClient
 from pg_trio.cluster.redis.dialing import connect_to, greet_for
 from pg_trio.cluster.redis.heartbeat import BEAT, Heartbeat
+from pg_trio.cluster.redis.redis_answers import RedisAnswerStore
 from pg_trio.cluster.redis.redis_buckets import RedisBuckets
 from pg_trio.cluster.redis.redis_permits import ACQUIRE, COUNT, RENEW, RedisPermits
 from pg_trio.cluster.redis.told_breakers import EXCHANGE, ToldBreakers
@@ -47,10 +49,11 @@ from pg_trio.ledger.node_health import NodeHealth
 from pg_trio.ledger.protocols import HolderBooks, OpenHolders
 from pg_trio.shared_memory.segment import Segment
 from pg_trio.store.log_spool import LogSpool
+from pg_trio.stores.cluster_answers import ClusterAnswers, worker_id
 from pg_trio.stores.cluster_holders import ACCOUNTS, HolderBudgets, SplitBuckets, SplitLeases
-from pg_trio.stores.embedded import EMBEDDED, SharedParts, open_shared_parts
+from pg_trio.stores.embedded import EMBEDDED, SharedParts, open_answers, open_shared_parts
 from pg_trio.stores.holder_file import HolderFile, HolderParts
-from pg_trio.stores.store_protocols import Engines, Ledger, Lifetime, LogBook
+from pg_trio.stores.store_protocols import AnswerKind, Engines, Ledger, Lifetime, LogBook
 
 logger = logging.getLogger("pg_trio.stores")
 
@@ -68,8 +71,7 @@ def open_cluster(cluster: ClusterSettings) -> Engines:
         engines.open_sessions,
         engines.open_ledger,
         engines.open_operators,
-        # Kept answers are the node's own: a stream goes on, and a keyed request is repeated, on the node that began it.
-        EMBEDDED.answers,
+        engines.open_answers,
         engines.open_log_view,
     )
 
@@ -128,6 +130,16 @@ class ClusterEngines:
     async def open_operators(self, settings: GatewaySettings, lifetime: Lifetime) -> PostgresOperators:
         """See OpenOperators."""
         return PostgresOperators(await self._open_pool(lifetime))
+
+    async def open_answers(self, settings: GatewaySettings, lifetime: Lifetime, kind: AnswerKind) -> ClusterAnswers:
+        """See OpenAnswers. Redis may be away: then each node has its own."""
+        here = await open_answers(settings, lifetime, kind)
+        keys = AnswerKeys(kind, settings.max_kept_bytes, settings.max_kept_answers)
+        address, limit_s = self.cluster.redis, self.cluster.redis_timeout_ms / 1000
+        worker = uuid4().hex if here is None else worker_id(here.worker)
+        shared = RedisAnswerStore(connect_to(address), greet_for(address), limit_s, keys, worker)
+        lifetime.run(shared.run)
+        return ClusterAnswers(here, shared, kind == "keyed" and self.cluster.when_redis_is_away == "refuse")
 
     async def open_ledger(self, settings: Settings, log: LogBook, lifetime: Lifetime) -> Ledger:
         """See OpenLedger."""

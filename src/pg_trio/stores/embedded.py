@@ -36,7 +36,7 @@ from pg_trio.store.sessions import SessionStore
 from pg_trio.store.tokens import TokenStore
 from pg_trio.stores.holder_file import HolderFile
 from pg_trio.stores.month_start import sum_months
-from pg_trio.stores.store_protocols import Engines, Ledger, Lifetime, LogBook
+from pg_trio.stores.store_protocols import AnswerKind, Engines, Ledger, Lifetime, LogBook
 
 logger = logging.getLogger("pg_trio.stores")
 
@@ -118,8 +118,8 @@ async def open_operators(settings: GatewaySettings, lifetime: Lifetime) -> Opera
     return operators
 
 
-async def open_answers(settings: GatewaySettings, lifetime: Lifetime) -> FileAnswerStore | None:
-    """See OpenAnswers: the folder `answers`."""
+async def open_answers(settings: GatewaySettings, lifetime: Lifetime, kind: AnswerKind) -> FileAnswerStore | None:
+    """See OpenAnswers: the folder `answers`. Each kind has a data directory of its own."""
     try:
         answers = FileAnswerStore(settings.data_dir, settings.max_kept_bytes, settings.max_kept_answers)
     except OSError as error:

@@ -46,7 +46,7 @@ async def open_stores(settings: Settings, lifetime: Lifetime, engines: Engines |
     # The sessions' file is created only if an endpoint has sessions.
     if any(endpoint.sessions_enabled for endpoint in endpoints):
         sessions = await chosen.sessions(limits, session_keep_s(endpoints), lifetime)
-    answers = await chosen.answers(limits, lifetime) if keeps_answers(settings) else None
+    answers = await chosen.answers(limits, lifetime, "streams") if keeps_answers(settings) else None
     # Bounds of their own: a day of them must not push out the streams of the last minutes.
     keyed = evolve(
         limits,
@@ -54,7 +54,7 @@ async def open_stores(settings: Settings, lifetime: Lifetime, engines: Engines |
         max_kept_bytes=limits.max_idempotent_bytes,
         max_kept_answers=limits.max_idempotent_answers,
     )
-    keyed_answers = LateAnswers(partial(chosen.answers, keyed))
+    keyed_answers = LateAnswers(partial(chosen.answers, keyed, kind="keyed"))
     lifetime.run(keyed_answers.run)
     ledger = await chosen.ledger(settings, log, lifetime)
     operators = await chosen.operators(limits, lifetime)

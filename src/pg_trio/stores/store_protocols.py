@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from typing import Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 from uuid import UUID
 
 from attrs import field, frozen
@@ -36,6 +36,8 @@ Task: TypeAlias = Callable[[], Awaitable[None]]
 # Reads of figures, by the names of the gauges (observe/metric_families.py).
 Gauges: TypeAlias = Mapping[str, Callable[[], float]]
 LogPage: TypeAlias = tuple[list[tuple[int, LogRow]], Cursor | None]
+# What a store of answers is for: streams that clients come back to, or requests with an `Idempotency-Key`.
+AnswerKind: TypeAlias = Literal["streams", "keyed"]
 OpenKeyed: TypeAlias = Callable[[], Awaitable[AnswerStore | None]]
 
 
@@ -204,7 +206,7 @@ class OpenOperators(Protocol):
 class OpenAnswers(Protocol):
     """Opens an engine's store of kept answers."""
 
-    async def __call__(self, settings: GatewaySettings, lifetime: Lifetime) -> AnswerStore | None:
+    async def __call__(self, settings: GatewaySettings, lifetime: Lifetime, kind: AnswerKind) -> AnswerStore | None:
         """None if it cannot be used, which is logged: requests are served without it."""
 
 

@@ -28,7 +28,7 @@ from pg_trio.domain.call import OwnDeadline, Progress
 from pg_trio.domain.chat import ChatRequest
 from pg_trio.domain.kept_answer import AnswerHead, AnswerStart, KeepLimits, owner_of
 from pg_trio.domain.project import Access, Caller, Endpoint
-from pg_trio.errors import AnswerCut, BadRequest, IdempotencyKeyReused
+from pg_trio.errors import AnswerCut, AnswersUnavailable, BadRequest, IdempotencyKeyReused
 from pg_trio.surfaces import HttpAnswer
 from pg_trio.surfaces.http_answer import split_fields
 from pg_trio.web.asgi_call import AsgiCall, AsgiStream
@@ -224,7 +224,7 @@ class IdempotentCall(AsgiCall):
     async def settle(self, answer: HttpAnswer) -> HttpAnswer | None:
         """Keep a whole answer. If there is an earlier one that could not be joined, this is the same failure."""
         if self._earlier is not None:
-            with trio.move_on_after(SAME_FAILURE_S):
+            with trio.move_on_after(SAME_FAILURE_S), suppress(AnswersUnavailable):
                 if await self.join(_NoDeadline()) is not None:
                     return None
         writer, self._writer = self._writer, None

@@ -186,7 +186,7 @@ async def send_stream(answer: KeptAnswer, after: int, reply: StreamReply) -> Non
             start = await answer.wait_start()
             if start is None:
                 raise StreamNotAccessible
-            if not answer.seek(after):
+            if not await answer.seek(after):
                 raise BadRequest(f"The stream has no event {after} yet.")
         except AnswerCut:
             raise StreamNotAccessible from None

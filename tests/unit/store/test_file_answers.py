@@ -1,4 +1,4 @@
-"""Kept answers: real files and pipes, several stores as several workers, and a process that is killed."""
+"""Kept answers in files: what only files have. What every store does is in tests/contract/test_answer_store.py."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ import pytest
 import trio
 import trio.testing
 
-from pg_trio.domain.kept_answer import AnswerOwner, AnswerStart
+from pg_trio.domain.kept_answer import AnswerOwner
 from pg_trio.errors import AnswerCut
 from pg_trio.store import answer_writer
-from pg_trio.store.answer_reader import FileKeptAnswer
 from pg_trio.store.file_answers import FileAnswerStore
 from tests.support.kept import HEAD, LIMITS, NAME, OWNER, claim, find, kill, open_store, read_all, start_writer
 
@@ -76,89 +75,7 @@ class running:
             await self.store.aclose()
 
 
-# ── reading what was written ─────────────────────────────────────────────────────────────────────────────────────────
-
-
-async def test_other_worker_reads_what_was_kept(store: FileAnswerStore, other: FileAnswerStore) -> None:
-    writer = await claim(store)
-    writer.begin(AnswerStart(200, ((b"content-type", b"text/event-stream"),)))
-    writer.add([b"one", b"", b"\x00\xff"])
-    writer.add([b"two"])
-    writer.end("whole", 60)
-
-    answer = await find(other)
-
-    assert [b"one", b"", b"\x00\xff", b"two"] == await read_all(answer)
-    assert (HEAD, "whole") == (answer.head, answer.ended)
-    assert AnswerStart(200, ((b"content-type", b"text/event-stream"),)) == answer.start
-    answer.close()
-
-
-async def test_reader_waits_for_the_next_part(
-    store: FileAnswerStore, other: FileAnswerStore, nursery: trio.Nursery
-) -> None:
-    writer = await claim(store)
-    answer = await find(other)
-    parts: list[bytes] = []
-
-    async def read() -> None:
-        parts.extend(await read_all(answer))
-
-    async with trio.open_nursery() as reading:
-        reading.start_soon(read)
-        for number in range(50):
-            writer.add([b"%d" % number])
-            await trio.lowlevel.checkpoint()
-        writer.end("whole", 60)
-
-    assert [b"%d" % number for number in range(50)] == parts
-    answer.close()
-
-
-@pytest.mark.parametrize("after", range(5))
-async def test_seek_goes_behind_a_part(store: FileAnswerStore, after: int) -> None:
-    writer = await claim(store)
-    writer.add([b"1", b"2", b"3", b"4"])
-    writer.end("whole", 60)
-    answer = await find(store)
-
-    assert answer.seek(after)
-
-    assert [b"1", b"2", b"3", b"4"][after:] == await read_all(answer)
-    answer.close()
-
-
-async def test_seek_beyond_the_last_part_fails(store: FileAnswerStore) -> None:
-    writer = await claim(store)
-    writer.add([b"1", b"2"])
-    answer = await find(store)
-
-    assert not answer.seek(3)
-    answer.close()
-
-
-async def test_long_part_is_read_whole(store: FileAnswerStore, other: FileAnswerStore) -> None:
-    writer = await claim(store)
-    long = bytes(range(256)) * 2_000
-    writer.add([b"a", long, b"b"])
-    writer.end("whole", 60)
-    answer = await find(other)
-
-    assert [b"a", long, b"b"] == await read_all(answer)
-    answer.close()
-
-
 # ── names ────────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-async def test_one_of_many_claims_wins(store: FileAnswerStore, other: FileAnswerStore) -> None:
-    claims = [await each.claim(NAME, HEAD, LIMITS) for each in (store, other, store, other)]
-
-    assert not isinstance(claims[0], FileKeptAnswer)
-    readers = [each for each in claims[1:] if isinstance(each, FileKeptAnswer)]
-    assert 3 == len(readers)
-    for reader in readers:
-        reader.close()
 
 
 async def test_discarded_name_is_free(store: FileAnswerStore, other: FileAnswerStore) -> None:
@@ -170,18 +87,6 @@ async def test_discarded_name_is_free(store: FileAnswerStore, other: FileAnswerS
     (await claim(other)).discard()
     with pytest.raises(AnswerCut):
         await read_all(reader)
-    reader.close()
-
-
-async def test_answer_of_no_time_is_read_by_those_who_have_it(store: FileAnswerStore, other: FileAnswerStore) -> None:
-    writer = await claim(store)
-    reader = await find(other)
-    writer.add([b"all"])
-    writer.end("failed", 0)
-
-    assert None is await other.find(NAME)
-    assert [b"all"] == await read_all(reader)
-    assert "failed" == reader.ended
     reader.close()
 
 
@@ -199,40 +104,6 @@ def test_owners_have_names_of_their_own() -> None:
 
 
 # ── workers that are killed ──────────────────────────────────────────────────────────────────────────────────────────
-
-
-async def test_answer_of_a_killed_worker_is_cut(store: FileAnswerStore, tmp_path: Path) -> None:
-    process = start_writer(tmp_path)
-    answer = await find(store)
-    assert [b"first", b"second"] == await answer.receive()
-
-    kill(process)
-
-    with trio.fail_after(PATIENCE_S), pytest.raises(AnswerCut, match="worker"):
-        await answer.receive()
-    # Those who come later get what there is, and learn the same.
-    later = await find(store)
-    assert [b"first", b"second"] == await later.receive()
-    with trio.fail_after(PATIENCE_S), pytest.raises(AnswerCut, match="worker"):
-        await later.receive()
-    answer.close()
-    later.close()
-
-
-async def test_name_of_a_killed_worker_is_free(store: FileAnswerStore, tmp_path: Path) -> None:
-    process = start_writer(tmp_path)
-    taken = await store.claim(NAME, HEAD, LIMITS)
-    kill(process)
-
-    writer = await claim(store)
-
-    assert isinstance(taken, FileKeptAnswer)
-    taken.close()
-    writer.add([b"new"])
-    writer.end("whole", 60)
-    answer = await find(store)
-    assert [b"new"] == await read_all(answer)
-    answer.close()
 
 
 async def test_sweep_removes_what_a_killed_worker_left(store: FileAnswerStore, tmp_path: Path) -> None:
@@ -304,16 +175,6 @@ async def test_longer_answer_is_not_kept(store: FileAnswerStore, other: FileAnsw
     writer.end("whole", 60)
     assert None is await other.find(NAME)
     reader.close()
-
-
-async def test_bounds_hold_over_all_workers(tmp_path: Path) -> None:
-    stores = [open_store(tmp_path, max_answers=3) for _ in range(2)]
-
-    made = [await stores[number % 2].claim(OWNER.name("stream", str(number)), HEAD, LIMITS) for number in range(6)]
-
-    assert [True] * 3 + [False] * 3 == [each is not None for each in made]
-    for store in stores:
-        await store.aclose()
 
 
 async def test_bytes_are_bounded_and_come_back(tmp_path: Path) -> None:
@@ -425,51 +286,6 @@ async def test_link_is_not_followed(store: FileAnswerStore, tmp_path: Path) -> N
 
 
 # ── readers and their worker ─────────────────────────────────────────────────────────────────────────────────────────
-
-
-async def test_stop_reaches_the_writer(store: FileAnswerStore, other: FileAnswerStore, nursery: trio.Nursery) -> None:
-    writer = await claim(store)
-    keeper = CountingKeeper()
-    writer.watch(keeper)
-    answer = await find(other)
-
-    async def obey() -> None:
-        await keeper.stopped.wait()
-        writer.end("stopped", 60)
-
-    nursery.start_soon(obey)
-    with trio.fail_after(PATIENCE_S):
-        assert await answer.stop(5)
-        assert not await answer.stop(5)
-
-    assert 1 == keeper.stops
-    answer.close()
-
-
-async def test_stop_of_a_killed_workers_answer_is_false(store: FileAnswerStore, tmp_path: Path) -> None:
-    process = start_writer(tmp_path)
-    answer = await find(store)
-    kill(process)
-
-    with trio.fail_after(PATIENCE_S):
-        assert not await answer.stop(5)
-    answer.close()
-
-
-async def test_writer_knows_its_readers(store: FileAnswerStore, other: FileAnswerStore) -> None:
-    writer = await claim(store)
-    keeper = CountingKeeper()
-    writer.watch(keeper)
-    here, there = await find(store), await find(other)
-
-    with trio.fail_after(PATIENCE_S):
-        with here.attach(), there.attach():
-            while keeper.readers[-1:] != [2]:
-                await keeper.told.park()
-        while keeper.readers[-1:] != [0]:
-            await keeper.told.park()
-    here.close()
-    there.close()
 
 
 async def test_readers_of_a_silent_worker_are_forgotten(store: FileAnswerStore) -> None:

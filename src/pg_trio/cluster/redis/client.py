@@ -13,13 +13,14 @@ Rules:
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Awaitable, Callable, Sequence
 
 import trio
 from attrs import define, field
 
 from pg_trio.cluster.engine_away import EngineAway
-from pg_trio.cluster.redis.pending import Undo
+from pg_trio.cluster.redis.pending import Pending, Undo
 from pg_trio.cluster.redis.redis_link import RedisLink
 from pg_trio.cluster.redis.resp import Argument, RedisError, Reply
 from pg_trio.cluster.redis.scripts import Script
@@ -45,6 +46,10 @@ class RedisClient:
     limit_s: float
     scripts: Sequence[Script] = ()
     greetings: list[Greet] = field(factory=list)
+    # Whether it leaves the log to another client of the same server.
+    is_quiet: bool = False
+    # Trio's clock at which the link was made; before the first one, none was.
+    linked_at: float = field(default=math.inf, init=False)
     _link: RedisLink | None = field(default=None, init=False)
     _is_told_away: bool = field(default=False, init=False)
     _is_starting: bool = field(default=False, init=False)
@@ -73,6 +78,12 @@ class RedisClient:
             # It may have been carried out, and the reply may still come.
             pending.undo = undo
             raise
+
+    def send(self, command: bytes) -> Pending:
+        """Send a command whose reply is awaited later. Raises EngineAway."""
+        if self._link is None or not self._link.is_prompt:
+            raise EngineAway("Redis is away")
+        return self._link.send(command)
 
     async def _wait_for_first(self) -> RedisLink | None:
         """The first link, if `run` is just making it."""
@@ -103,6 +114,10 @@ class RedisClient:
             except EngineAway:
                 return
 
+    def expect_link(self) -> None:
+        """`run` is about to make the first link: until then, calls wait for it within their limit."""
+        self._is_starting = True
+
     async def check(self, *steps: Callable[[], Awaitable[None]]) -> None:
         """Connect once, await the steps, and close. Raises EngineAway if Redis is away, StoreError if it is none that
         we can use, and what the steps raise."""
@@ -126,6 +141,7 @@ class RedisClient:
             try:
                 async with trio.open_nursery() as nursery:
                     self._link = await self._connect(nursery)
+                    self.linked_at = trio.current_time()
                     self._note(None)
             except* (EngineAway, StoreError) as lost:
                 self._note("; ".join(str(each) for each in lost.exceptions))
@@ -151,7 +167,9 @@ class RedisClient:
 
     def _note(self, away: str | None) -> None:
         """Log the first of several failures, and the first success after it."""
-        if away is None:
+        if self.is_quiet:
+            pass
+        elif away is None:
             if self._is_told_away:
                 logger.warning("Redis works again")
         elif not self._is_told_away:

@@ -25,3 +25,13 @@ def permits_key(key: bytes) -> str:
 def node_key(name: str) -> str:
     """The claim of a node's name."""
     return f"{PREFIX}node:{name}"
+
+
+def answers_prefix(kind: str) -> str:
+    """What the keys of one kind of kept answers begin with. An answer's name, a SHA-256, follows."""
+    return f"{PREFIX}{kind}:"
+
+
+def worker_key(worker: str) -> str:
+    """A worker's sign of life, and the channel of messages for it."""
+    return f"{PREFIX}worker:{worker}"

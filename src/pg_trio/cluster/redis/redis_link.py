@@ -7,17 +7,19 @@ Rules:
 3. A command without a reply within the limit means that the server is frozen, or the network is cut. Then `is_prompt`
    is false until the next reply, so that no further request waits. After SILENT_LIMIT_S the link ends.
 4. Time limits are checked by one task for all commands, not by a cancel scope for each (docs/decisions/028-clients.md).
+5. A link that subscribes to channels has `on_message`. It gets what is published there; that is no reply to a command.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 
 import trio
 
 from pg_trio.cluster.engine_away import EngineAway
 from pg_trio.cluster.redis.pending import Pending
-from pg_trio.cluster.redis.resp import GarbledReply, RespReader
+from pg_trio.cluster.redis.resp import GarbledReply, Reply, RespReader
 
 # One read. 64 KiB: a thousand replies of ours.
 READ_BYTES = 64 * 1024
@@ -28,6 +30,8 @@ SILENT_LIMIT_S = 1.0
 CHECKS = 10
 # Commands without a reply. A link with more is not prompt by far; each takes some 200 bytes.
 MOST_PENDING = 100_000
+# The first items of what a server sends to a subscriber (Redis's documentation: Pub/sub, wire protocol).
+PUSHES = (b"message", b"subscribe", b"unsubscribe")
 
 
 class RedisLink:
@@ -37,6 +41,7 @@ class RedisLink:
         self.is_prompt = True
         # For each command. A handshake may take all of SILENT_LIMIT_S; its maker then sets the real limit.
         self.limit_s = SILENT_LIMIT_S
+        self.on_message: Callable[[list[Reply]], None] | None = None
         self._stream = stream
         self._replies = RespReader()
         self._pending: deque[Pending] = deque()
@@ -57,6 +62,12 @@ class RedisLink:
         self._out.append(command)
         self._to_write.set()
         return pending
+
+    def post(self, command: bytes) -> None:
+        """Send a command that has no reply: SUBSCRIBE and UNSUBSCRIBE. Without a connection it is dropped."""
+        if not self._is_over:
+            self._out.append(command)
+            self._to_write.set()
 
     async def run(self) -> None:
         """Write, read and check limits until the connection is lost. Raises EngineAway."""
@@ -93,6 +104,9 @@ class RedisLink:
             if not data:
                 raise EngineAway("Redis has closed the connection")
             for reply in self._replies.feed(data):
+                if self.on_message is not None and isinstance(reply, list) and reply and reply[0] in PUSHES:
+                    self.on_message(reply)
+                    continue
                 if not self._pending:
                     raise GarbledReply("Redis sent a reply to no command")
                 self._pending.popleft().settle(reply)

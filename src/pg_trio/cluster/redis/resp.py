@@ -5,6 +5,7 @@ Source: Redis serialization protocol specification, read 2026-11.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TypeAlias
 
 from attrs import frozen
@@ -38,9 +39,14 @@ class GarbledReply(Exception):
 
 def encode_command(*arguments: Argument) -> bytes:
     """A command as an array of bulk strings. Numbers are written in decimal."""
-    parts = [b"*%d\r\n" % len(arguments)]
-    for argument in arguments:
-        data = argument if isinstance(argument, bytes) else str(argument).encode()
+    return b"*%d\r\n%b" % (len(arguments), encode_items(arguments))
+
+
+def encode_items(items: Sequence[Argument]) -> bytes:
+    """Items of a command, without the beginning that counts them."""
+    parts = []
+    for item in items:
+        data = item if isinstance(item, bytes) else str(item).encode()
         parts.append(b"$%d\r\n%b\r\n" % (len(data), data))
     return b"".join(parts)
 

@@ -8,7 +8,20 @@ from importlib import resources
 
 from attrs import field, frozen
 
-from pg_trio.cluster.redis.resp import Argument, encode_command
+from pg_trio.cluster.redis.resp import Argument, encode_command, encode_items
+
+
+@frozen(slots=True)
+class ScriptTarget:
+    """The keys of a script and its first arguments, written once for many commands."""
+
+    written: bytes
+    count: int
+
+    @classmethod
+    def of(cls, keys: Sequence[Argument], arguments: Sequence[Argument]) -> ScriptTarget:
+        """These keys, and these arguments."""
+        return cls(encode_items((len(keys), *keys, *arguments)), 1 + len(keys) + len(arguments))
 
 
 @frozen(slots=True)
@@ -25,6 +38,12 @@ class Script:
     def call(self, keys: Sequence[Argument], arguments: Sequence[Argument]) -> bytes:
         """The command that runs it."""
         return encode_command("EVALSHA", self.digest, len(keys), *keys, *arguments)
+
+    def call_on(self, target: ScriptTarget, arguments: Sequence[Argument]) -> bytes:
+        """The command that runs it on a target, with the rest of the arguments."""
+        count = 2 + target.count + len(arguments)
+        name = encode_items(("EVALSHA", self.digest))
+        return b"*%d\r\n%b%b%b" % (count, name, target.written, encode_items(arguments))
 
     def load(self) -> bytes:
         """The command that makes Redis know it."""

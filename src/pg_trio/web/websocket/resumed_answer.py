@@ -78,7 +78,7 @@ class ResumedAnswer:
                 raise StreamNotAccessible
             if await answer.wait_start() is None:
                 raise StreamNotAccessible
-            if not answer.seek(order.after):
+            if not await answer.seek(order.after):
                 raise BadRequest(f"after: the answer has no frame {order.after} yet.")
         except AnswerCut:
             answer.close()
