@@ -10,8 +10,12 @@ from pathlib import Path
 from pg_trio.cli import run_command
 from pg_trio.cli.worker import load, serve_worker
 from pg_trio.config.loading import Configuration
+from pg_trio.preparation import compile_rules, find_rules
 from pg_trio.server.fork_server import ForkServer, start_fork_server
 from pg_trio.server.worker_files import WorkerFiles
+
+# The start waits for it.
+RULES_LIMIT_S = 0.3
 
 
 def fork_workers(path: Path, configuration: Configuration | None = None) -> ForkServer | None:
@@ -20,6 +24,8 @@ def fork_workers(path: Path, configuration: Configuration | None = None) -> Fork
     Workers that get the text of `configuration` do not read it again.
     """
     load()
+    if configuration is not None:
+        compile_rules(find_rules(configuration.settings.projects.values()), RULES_LIMIT_S)
     return start_fork_server(partial(_serve, path, configuration))
 
 

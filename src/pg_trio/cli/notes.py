@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from decimal import Decimal
 
 from pg_trio.config import Configuration
+from pg_trio.domain.guardrails import NO_OUTPUT_RULES
 from pg_trio.domain.prices import NANO
 from pg_trio.domain.project import Endpoint
 from pg_trio.stages.budget import SpendPlan
@@ -46,14 +47,16 @@ def _note_budget(endpoint: Endpoint, default_output_tokens: int) -> str | None:
 
 def _note_guardrails(place: str, endpoint: Endpoint) -> Iterator[str]:
     """A note for each guardrail for answers that may need more of a stream than is held back."""
-    guards = compile_output(endpoint.guardrails.output, endpoint.prompt) if endpoint.streaming_enabled else None
+    rules, guards = endpoint.guardrails.output, None
+    if endpoint.streaming_enabled and rules != NO_OUTPUT_RULES:
+        guards = compile_output(rules, endpoint.prompt)
     late: dict[str, list[str]] = {}
     for guardrail, rule, chars in () if guards is None else guards.late_rules():
         late.setdefault(guardrail, []).append(f"{rule} ({'no bound' if chars is None else f'{chars} characters'})")
-    for guardrail, rules in late.items():
+    for guardrail, lines in late.items():
         yield (
             f"{place}: guardrails.output.{guardrail}: may need more of a stream than hold_back_chars"
-            f" ({endpoint.guardrails.output.hold_back_chars}): {', '.join(rules)}; what passes before is checked at the"
+            f" ({rules.hold_back_chars}): {', '.join(lines)}; what passes before is checked at the"
             " end of the answer, which then fails"
         )
 
