@@ -330,13 +330,17 @@ async def test_without_redis_a_key_is_its_own_node_s(world: ClusterWorld) -> Non
 
         known = await keyed(nodes[0].port, token, "ask")
         new = [await keyed(nodes[0].port, token, "ask", text="key-2") for _ in range(3)]
+        stream = await keyed(nodes[0].port, token, "stream", BODY)
         switch(on=True)
         later = await keyed(nodes[0].port, token, "ask", text="key-2")
 
         assert (200, "true") == (known.status, known.headers["idempotent-replayed"])
         replayed = [each.headers.get("idempotent-replayed") for each in [*new, later]]
         assert [None, "true", "true", "true"] == replayed
-        assert [2] == calls_of(nodes)
+        # It says that no other node knows.
+        told = [each.headers.get("idempotent-kept") for each in [known, *new, later, stream]]
+        assert [None, "false", None, None, None, "false"] == told
+        assert [3] == calls_of(nodes)
 
 
 async def test_frozen_redis_delays_no_stream(

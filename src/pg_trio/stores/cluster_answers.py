@@ -51,7 +51,7 @@ class ClusterAnswers:
         except AnswersUnavailable:
             if self.refuses:
                 raise
-            return None if self.here is None else await self.here.claim(name, head, limits)
+            return await self._claim_here(name, head, limits)
         if not isinstance(got, RedisAnswerWriter):
             return got
         return await self._keep_twice(got, name, head, limits)
@@ -59,6 +59,12 @@ class ClusterAnswers:
     async def find(self, name: bytes) -> KeptAnswer | None:
         """See AnswerStore."""
         return await self._find_here(name) or await self.shared.find(name)
+
+    async def _claim_here(self, name: bytes, head: AnswerHead, limits: KeepLimits) -> AnswerWriter | KeptAnswer | None:
+        got = None if self.here is None else await self.here.claim(name, head, limits)
+        if isinstance(got, FileAnswerWriter):
+            got.is_shared = False
+        return got
 
     async def _find_here(self, name: bytes) -> FileKeptAnswer | None:
         return None if self.here is None else await self.here.find(name)
@@ -103,6 +109,11 @@ class TwofoldWriter:
     def is_kept(self) -> bool:
         """See AnswerWriter."""
         return self.here.is_kept or self.shared.is_kept
+
+    @property
+    def is_shared(self) -> bool:
+        """See AnswerWriter."""
+        return self.shared.is_kept
 
     def watch(self, keeper: AnswerKeeper) -> None:
         """See AnswerWriter."""
