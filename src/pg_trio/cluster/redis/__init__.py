@@ -12,6 +12,6 @@ redis_buckets.py, bucket_wire.py, bucket_leases.py, away_buckets.py   rate limit
 redis_permits.py                                                      concurrent uses
 told_breakers.py                                                      breakers, told to other nodes
 redis_answers.py                                                      kept answers: claimed by one worker, found by all
-answer_batches.py, answer_writing.py                                  their parts as entries of a stream, sent behind a writer
+answer_batches.py, answer_writing.py                                  their parts as entries of a stream
 answer_reading.py, answer_news.py                                     read at any node, and told when there is more
 """
