@@ -20,7 +20,7 @@ from tests.support.engine_relay import engine_relay
 from tests.support.engines import PostgresServer, RedisServer, running_redis
 from tests.support.gateway import CREDENTIALS, OTHER_PROJECT, PROJECT, Gateway, endpoint, project
 from tests.support.processes import run_command
-from tests.support.resuming import Streams, data_of, events_of
+from tests.support.resuming import StreamingClient, Streams, data_of, events_of
 from tests.support.wire import HttpResponse, bearer, post, send_raw
 
 KEPT: dict[str, Any] = {"streaming_enabled": True, "resumable_streams": True}
@@ -330,13 +330,38 @@ async def test_without_redis_a_key_is_its_own_node_s(world: ClusterWorld) -> Non
 
         known = await keyed(nodes[0].port, token, "ask")
         new = [await keyed(nodes[0].port, token, "ask", text="key-2") for _ in range(3)]
+        stream = await keyed(nodes[0].port, token, "stream", BODY)
         switch(on=True)
         later = await keyed(nodes[0].port, token, "ask", text="key-2")
 
         assert (200, "true") == (known.status, known.headers["idempotent-replayed"])
         replayed = [each.headers.get("idempotent-replayed") for each in [*new, later]]
         assert [None, "true", "true", "true"] == replayed
-        assert [2] == calls_of(nodes)
+        # It says that no other node knows.
+        told = [each.headers.get("idempotent-kept") for each in [known, *new, later, stream]]
+        assert [None, "false", None, None, None, "false"] == told
+        assert [3] == calls_of(nodes)
+
+
+async def test_without_redis_a_key_of_another_node_is_not_paid_again(world: ClusterWorld) -> None:
+    async with without_redis(world, "local", 2) as (nodes, switch):
+        token = world.make_token()
+        # One that has ended, and one that runs when Redis goes away.
+        nodes[0].simulator.behave("stream", "tokens=1000&pace=20ms")
+        assert 200 == (await keyed(nodes[0].port, token, "ask")).status
+        assert "true" == (await keyed(nodes[1].port, token, "ask")).headers["idempotent-replayed"]
+        data = post(f"/api/{PROJECT}/stream", BODY, bearer(token), ("idempotency-key", "key-1"))
+        async with await StreamingClient.open(nodes[0].port, data) as first:
+            await first.read_events(2)
+            async with await StreamingClient.open(nodes[1].port, data) as second:
+                await second.read_events(2)
+                switch(on=False)
+            again = [await keyed(nodes[1].port, token, slug, body) for slug, body in (("ask", PLAIN), ("stream", BODY))]
+        unknown = await keyed(nodes[1].port, token, "ask", text="key-2")
+
+        assert [(503, UNAVAILABLE)] * 2 == [(each.status, each.json()) for each in again]
+        assert (200, "false") == (unknown.status, unknown.headers["idempotent-kept"])
+        assert [2, 1] == calls_of(nodes)
 
 
 async def test_frozen_redis_delays_no_stream(

@@ -309,6 +309,20 @@ async def test_damaged_record_is_no_answer(redis: RedisServer, store: RedisAnswe
     assert None is await store.claim(NAME, HEAD, LIMITS)
 
 
+@pytest.mark.parametrize(
+    "said", ["", " ", "stop", "stop x", "readers", "readers w", "readers w x -1", "other 1", "\xff"]
+)
+async def test_strange_message_changes_nothing(redis: RedisServer, store: RedisAnswerStore, said: str) -> None:
+    writer = await claim(store)
+    redis.command("PUBLISH", worker_key(store.worker), said)
+    redis.command("PUBLISH", f"pg_trio:streams:{writer.id}", said)
+
+    writer.add([b"x"])
+    writer.end("whole", 60)
+
+    assert [b"x"] == await read_kept(store)
+
+
 # ── with the files of a node ─────────────────────────────────────────────────────────────────────────────────────────
 
 

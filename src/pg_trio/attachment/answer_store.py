@@ -36,6 +36,10 @@ class AnswerWriter(Protocol):
     def is_kept(self) -> bool:
         """Whether all parts so far are kept."""
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether every worker of every node finds it. In a cluster without Redis, only those of its node do."""
+
     def watch(self, keeper: AnswerKeeper) -> None:
         """Tell the keeper about readers, from now on."""
 
@@ -89,7 +93,10 @@ class KeptAnswer(Protocol):
 
 
 class AnswerStore(Protocol):
-    """Finds answers by their names: 32 bytes each (`AnswerOwner.name`)."""
+    """Finds answers by their names: 32 bytes each (`AnswerOwner.name`).
+
+    In a cluster, both raise AnswersUnavailable where it cannot be known whether another node has the answer.
+    """
 
     async def claim(self, name: bytes, head: AnswerHead, limits: KeepLimits) -> AnswerWriter | KeptAnswer | None:
         """A writer, if the name is free; else a reader of the answer that has it. None if nothing can be kept now."""

@@ -66,6 +66,7 @@ class FileAnswerWriter:
     _parts: int = 0
     _part_bytes: int = 0
     is_kept: bool = True
+    is_shared: bool = True
     _keeper: ReaderWatch = field(factory=_NoWatch)
     # Workers whose readers wait for more.
     _waiting: set[bytes] = field(factory=set)

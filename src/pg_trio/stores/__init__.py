@@ -6,6 +6,7 @@ embedded.py        the engines of one machine: SQLite and shared memory
 holder_file.py     what one machine counts by the holders of client tokens
 clustered.py       the engines of many machines: Redis and PostgreSQL
 cluster_holders.py what they count by the holders of client tokens
+cluster_answers.py kept answers: in files of their node, and in Redis for the others
 month_start.py     the initial spend of a new ledger, from the log
 administration.py  the operations of the commands: tokens, log, backup, check, migrate
 cluster_administration.py  the same on a cluster

@@ -6,7 +6,7 @@ Rules:
 2. What the node has itself is never asked of Redis.
 3. A worker that was killed is found out by its node's kernel first, and Redis is told.
 4. While Redis is away, a stream is kept in the files alone: its name is its own. So is the answer of a request with an
-   `Idempotency-Key`, unless the node is to refuse it: another node may have that key.
+   `Idempotency-Key`, unless the node is to refuse it, or knows that another node has that key: it would be paid twice.
 """
 
 from __future__ import annotations
@@ -25,6 +25,9 @@ from pg_trio.store.answer_reader import FileKeptAnswer
 from pg_trio.store.answer_writer import FileAnswerWriter
 from pg_trio.store.file_answers import FileAnswerStore
 
+# 100 bytes each: 1 MB for a worker.
+MOST_ELSEWHERE = 10_000
+
 
 @frozen(slots=True, eq=False)
 class ClusterAnswers:
@@ -36,6 +39,8 @@ class ClusterAnswers:
     here: FileAnswerStore | None
     shared: RedisAnswerStore
     refuses: bool
+    # Names that other nodes have, as claims have found, the last one last.
+    _elsewhere: dict[bytes, None] = field(factory=dict)
 
     async def claim(self, name: bytes, head: AnswerHead, limits: KeepLimits) -> AnswerWriter | KeptAnswer | None:
         """See AnswerStore."""
@@ -49,16 +54,30 @@ class ClusterAnswers:
         try:
             got = await self.shared.claim(name, head, limits)
         except AnswersUnavailable:
-            if self.refuses:
+            if self.refuses or name in self._elsewhere:
                 raise
-            return None if self.here is None else await self.here.claim(name, head, limits)
-        if not isinstance(got, RedisAnswerWriter):
-            return got
-        return await self._keep_twice(got, name, head, limits)
+            return await self._claim_here(name, head, limits)
+        self._elsewhere.pop(name, None)
+        if isinstance(got, RedisAnswerWriter):
+            return await self._keep_twice(got, name, head, limits)
+        if got is not None:
+            self._note_elsewhere(name)
+        return got
 
     async def find(self, name: bytes) -> KeptAnswer | None:
         """See AnswerStore."""
         return await self._find_here(name) or await self.shared.find(name)
+
+    def _note_elsewhere(self, name: bytes) -> None:
+        self._elsewhere[name] = None
+        if len(self._elsewhere) > MOST_ELSEWHERE:
+            del self._elsewhere[next(iter(self._elsewhere))]
+
+    async def _claim_here(self, name: bytes, head: AnswerHead, limits: KeepLimits) -> AnswerWriter | KeptAnswer | None:
+        got = None if self.here is None else await self.here.claim(name, head, limits)
+        if isinstance(got, FileAnswerWriter):
+            got.is_shared = False
+        return got
 
     async def _find_here(self, name: bytes) -> FileKeptAnswer | None:
         return None if self.here is None else await self.here.find(name)
@@ -103,6 +122,11 @@ class TwofoldWriter:
     def is_kept(self) -> bool:
         """See AnswerWriter."""
         return self.here.is_kept or self.shared.is_kept
+
+    @property
+    def is_shared(self) -> bool:
+        """See AnswerWriter."""
+        return self.shared.is_kept
 
     def watch(self, keeper: AnswerKeeper) -> None:
         """See AnswerWriter."""

@@ -8,7 +8,8 @@ Rules:
    claim the key again: one of them runs, and the others wait for that one.
 4. What is longer than `idempotency_bytes` is sent to those that wait, and not kept. Beyond SHARED_BYTES it is theirs no
    more, either: a stream breaks off for them, and of whole answers they make their own.
-5. If nothing can be kept (a full disk), requests run as without a key, and say so: `Idempotent-Kept: false`.
+5. If nothing can be kept (a full disk), requests run as without a key, and say so: `Idempotent-Kept: false`. So does
+   one whose answer only its own node of a cluster will find.
 """
 
 from __future__ import annotations
@@ -84,7 +85,7 @@ class IdempotentCall(AsgiCall):
     # The answer of an earlier request; what keeps this one's own. Neither, before the body is here.
     _earlier: KeptAnswer | None = None
     _writer: AnswerWriter | None = None
-    # Whether nothing can be kept.
+    # Whether nothing can be kept, or not for every node.
     _is_unkept = False
     _kept_bytes = 0
     # Makes the end for those whose stream breaks off; set once it is streamed.
@@ -122,7 +123,7 @@ class IdempotentCall(AsgiCall):
         store = await self._gateway.open_keyed_answers()
         got = None if store is None else await store.claim(self._name, of, KeepLimits(_shared_bytes(terms)))
         if isinstance(got, AnswerWriter):
-            self._writer = got
+            self._writer, self._is_unkept = got, not got.is_shared
             if self.port is not None:
                 got.watch(_Waiters(self.port))
         elif got is None or got.ended == "outgrown":
@@ -238,11 +239,13 @@ class IdempotentCall(AsgiCall):
             # Those that wait get the same.
             answer = answer.with_fields(_line(NOT_KEPT))
         writer.begin(AnswerStart(answer.status, tuple(split_fields(answer.fields))))
-        if writer.add([answer.body]):
+        is_kept = writer.add([answer.body])
+        if is_kept:
             writer.end("whole", self._gateway.key_terms.ttl_s if is_short else 0.0)
-            return answer
-        writer.discard()
-        return answer.with_fields(_line(NOT_KEPT)) if is_short else answer
+        else:
+            writer.discard()
+        says_so = is_short and (self._is_unkept or not is_kept)
+        return answer.with_fields(_line(NOT_KEPT)) if says_so else answer
 
     async def _send_kept(self, event: AsgiEvent) -> None:
         """Send a part of a stream, and keep it."""
@@ -255,7 +258,7 @@ class IdempotentCall(AsgiCall):
                 kept = tuple([pair for pair in fields if pair not in own])
                 assert self._render_cut is not None
                 writer.begin(AnswerStart(event["status"], kept, self._render_cut()))
-            elif self._is_unkept:
+            if self._is_unkept:
                 event = {**event, "headers": [*fields, NOT_KEPT]}
         elif writer is not None:
             self._keep_part(writer, event["body"], is_last=not event["more_body"])

@@ -21,6 +21,7 @@ class FakeKept:
     """A place where output is kept; it notes who is told of its readers."""
 
     is_kept: bool = True
+    is_shared: bool = True
     keeper: AnswerKeeper | None = None
 
     def watch(self, keeper: AnswerKeeper) -> None:

@@ -11,4 +11,7 @@ heartbeat.py   the node's sign of life, and how many nodes live
 redis_buckets.py, bucket_wire.py, bucket_leases.py, away_buckets.py   rate limits: exact, leased, without Redis
 redis_permits.py                                                      concurrent uses
 told_breakers.py                                                      breakers, told to other nodes
+redis_answers.py                                                      kept answers: claimed by one worker, found by all
+answer_batches.py, answer_writing.py                                  their parts as entries of a stream
+answer_reading.py, answer_news.py                                     read at any node, and told when there is more
 """

@@ -88,6 +88,7 @@ class RedisAnswerWriter:
     id: str
     _limits: KeepLimits
     is_kept: bool = True
+    is_shared: bool = True
     _batches: BatchMaker = field(factory=BatchMaker)
     _part_bytes: int = 0
     _keep_ms: int = 0

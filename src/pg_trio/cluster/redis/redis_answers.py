@@ -193,12 +193,11 @@ class RedisAnswerStore:
         if channel != worker_key(self.worker).encode("ascii"):
             self._hub.note_news(channel, data)
             return
-        kind, *said = data.decode("ascii", "replace").split()
         writers = self._queue.writers
-        if kind == "stop" and said and said[0] in writers:
-            writers[said[0]].ask_stop()
-        elif kind == "readers":
-            worker, *counts = said
-            for answer_id, count in zip(counts[::2], counts[1::2], strict=False):
-                if answer_id in writers and count.isdigit():
-                    writers[answer_id].note_readers(worker, int(count))
+        match data.decode("ascii", "replace").split():
+            case ["stop", answer_id] if answer_id in writers:
+                writers[answer_id].ask_stop()
+            case ["readers", worker, *counts]:
+                for answer_id, count in zip(counts[::2], counts[1::2], strict=False):
+                    if answer_id in writers and count.isdigit():
+                        writers[answer_id].note_readers(worker, int(count))
