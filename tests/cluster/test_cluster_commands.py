@@ -61,6 +61,18 @@ async def test_doctor_looks_at_both_engines(config: Path, redis: RedisServer) ->
     assert (1, 1) == (before[0], away[0])
 
 
+async def test_doctor_looks_at_engines_without_a_node(config: Path, redis: RedisServer) -> None:
+    await run_command("migrate", "--config", str(config))
+
+    status, output, _ = await run_command("doctor", "--config", str(config))
+
+    lines = output.splitlines()
+    assert (1, 4) == (status, len(lines))
+    assert "data: not there; `pg-trio serve` makes it" in lines[1]
+    assert f"ok      Redis at 127.0.0.1:{redis.port}: answers" == lines[2]
+    assert "ok      PostgreSQL: answers, with this release's tables" == lines[3]
+
+
 async def test_single_machine_is_carried_over(
     config: Path, postgres_server: PostgresServer, postgres_url: str, nursery: trio.Nursery, tmp_path: Path
 ) -> None:

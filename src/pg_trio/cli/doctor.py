@@ -117,17 +117,25 @@ def _report(finding: Finding, *, fixes: bool) -> bool:
 
 
 def _examine_directory(data_dir: Path, cluster: ClusterSettings | None) -> Iterator[Finding]:
-    if not data_dir.is_dir():
-        what = "a file, not a directory" if data_dir.exists() else "not there; `pg-trio serve` makes it, if it is right"
-        yield Finding("problem", f"{data_dir}: {what}.")
-        return
-    if not os.access(data_dir, os.R_OK | os.X_OK):
-        yield Finding("problem", f"{data_dir}: not readable for this user; run it as the gateway's user.")
+    if (unusable := _find_unusable(data_dir)) is not None:
+        yield unusable
+        if cluster is not None:
+            # The engines can be looked at from any machine.
+            yield from _examine_databases(data_dir, cluster)
         return
     yield from _examine_permissions(data_dir)
     yield _examine_space(data_dir)
     yield from _examine_databases(data_dir, cluster)
     yield _examine_reservations(data_dir)
+
+
+def _find_unusable(data_dir: Path) -> Finding | None:
+    if not data_dir.is_dir():
+        what = "a file, not a directory" if data_dir.exists() else "not there; `pg-trio serve` makes it, if it is right"
+        return Finding("problem", f"{data_dir}: {what}.")
+    if not os.access(data_dir, os.R_OK | os.X_OK):
+        return Finding("problem", f"{data_dir}: not readable for this user; run it as the gateway's user.")
+    return None
 
 
 def _examine_permissions(data_dir: Path) -> Iterator[Finding]:

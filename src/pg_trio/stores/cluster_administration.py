@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Coroutine, Iterator
 from datetime import tzinfo
 from functools import partial
@@ -100,10 +101,11 @@ class ClusterAdministration:
         return self.own.back_up(archive, progress, replace=replace)
 
     def check(self, working: Working) -> Iterator[StoreCheck]:
-        """See Administration."""
+        """See Administration: the engines, and this node's files, if they can be read."""
         yield self._check_redis()
         yield self._check_postgres()
-        yield from self.own.check(working)
+        if self.own.data_dir.is_dir() and os.access(self.own.data_dir, os.R_OK | os.X_OK):
+            yield from self.own.check(working)
 
     def _check_redis(self) -> StoreCheck:
         address = self.cluster.redis
