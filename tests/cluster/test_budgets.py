@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -13,7 +16,9 @@ from attrs import evolve
 
 from pg_trio.cluster.engine_away import EngineAway
 from pg_trio.cluster.node import Node
-from pg_trio.cluster.postgres.leased_spend import IDLE_S, LeasedSpend, _Returning
+from pg_trio.cluster.postgres import leased_spend
+from pg_trio.cluster.postgres.lease_account import ReturnedLease
+from pg_trio.cluster.postgres.leased_spend import IDLE_S, LeasedSpend
 from pg_trio.cluster.postgres.schema import MigrationStep, migrate_schema, read_steps
 from pg_trio.cluster.postgres.trio_connection import TrioConnection
 from pg_trio.config.settings import GatewaySettings, Settings
@@ -28,6 +33,7 @@ from tests.cluster.waiting import wait_for
 from tests.support.engine_relay import engine_relay
 from tests.support.engines import PostgresServer
 from tests.support.postgres_ledger import PostgresLedger, migrated_pool, open_postgres_ledger
+from tests.support.processes import PROCESS_LIMIT_S
 
 KEY, MONTH = bytes(16), 24_000
 HOLDER = holder_key(1, "s:ada")
@@ -111,7 +117,7 @@ async def test_reserved_money_does_not_go_back(open_node: Opened, leased: Callab
 
     await ledger.spend.tell()
 
-    assert "100|0|100" == leased()
+    await wait_for(lambda: leased() == "100|0|100")
     ledger.spend.settle_nowait(KEY, MONTH, 100, 80)
     await ledger.spend.tell()
     assert "80|80" == "|".join(leased().split("|")[1:]) or "100|80|100" == leased()
@@ -178,10 +184,10 @@ async def test_return_whose_answer_was_lost_is_counted_once(
         await other.spend.reserve(KEY, MONTH, 500, 1000)
         await spend_all(ledger, 1, 300, 1000, 100)
         account = ledger.spend._account(KEY, MONTH)
-        account.returning = _Returning(ledger.spend._take_out_unspent(account))
+        account.returning = ReturnedLease(ledger.spend._take_out_unspent(account))
         relay.replies.close()
         async with trio.open_nursery() as telling:
-            telling.start_soon(ledger.spend._report, account)
+            telling.start_soon(ledger.spend._report, [account])
             # 200 go back, and the answer is lost.
             await wait_for(lambda: leased().split("|")[0] == "600")
             telling.cancel_scope.cancel()
@@ -260,6 +266,127 @@ async def test_leases_of_former_workers_go_back(open_node: Opened, leased: Calla
     await second.spend.adopt()
 
     await wait_for(lambda: leased() == "100|100|100")
+
+
+async def test_lease_of_a_killed_worker_is_found(
+    open_node: Opened, postgres_server: PostgresServer, postgres_url: str, leased: Callable[[], str]
+) -> None:
+    ledger, other = await open_node("gw-1"), await open_node("gw-1")
+    await spend_all(ledger, 1, 100, 1000, 100)
+    # A worker was granted 50 and 40, and was killed before it counted the second.
+    lend = "SELECT lent FROM pgtrio.lease_budget('\\x{}', {}, '{}', gen_random_uuid(), gen_random_uuid(), {}, 1000)"
+    for amount in (50, 40):
+        query = lend.format(KEY.hex(), MONTH, ledger.spend.holder, amount)
+        assert str(amount) == postgres_server.query(query, postgres_url)
+    ledger.spend.granted.add(KEY, MONTH, 50)
+
+    ledger.spend.granted.mark(KEY, MONTH)
+    while_marked = await other.spend.mend()
+    ledger.spend.granted.settle(KEY, MONTH, 0)
+    found = [0, 0]
+
+    async def mend(place: int, worker: PostgresLedger) -> None:
+        found[place] = await worker.spend.mend()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(mend, 0, ledger)
+        nursery.start_soon(mend, 1, other)
+    again = await ledger.spend.mend()
+
+    assert (0, 1, 0) == (while_marked, sum(found), again)
+    assert 190 == ledger.spend.granted.read(KEY, MONTH)
+    await wait_for(lambda: leased() == "100|100|100")
+
+
+# Another worker of gw-1, in a process of its own.
+RESERVE = """
+import sys, trio
+from contextlib import ExitStack
+from pathlib import Path
+from tests.support.postgres_ledger import open_postgres_ledger
+
+async def main(url, folder, key, month):
+    async with trio.open_nursery() as nursery:
+        with ExitStack() as stack:
+            ledger = await open_postgres_ledger(nursery, url, stack, Path(folder), name="gw-1")
+            # So that there is a connection.
+            await ledger.spend.tell()
+            print("opened", flush=True)
+            sys.stdin.readline()
+            await ledger.spend.reserve(bytes.fromhex(key), int(month), 40, 100)
+
+trio.run(main, *sys.argv[1:])
+"""
+
+
+async def test_worker_is_killed_between_grant_and_count(
+    open_node: Opened, postgres_url: str, tmp_path: Path, leased: Callable[[], str]
+) -> None:
+    port = int(postgres_url.rpartition(":")[2].partition("/")[0])
+    survivor = await open_node("gw-1")
+    async with engine_relay(port) as relay:
+        url = postgres_url.replace(f":{port}/", f":{relay.port}/")
+        command = [sys.executable, "-c", RESERVE, url, str(tmp_path), KEY.hex(), str(MONTH)]
+        root = Path(__file__).parents[2]
+        worker = await trio.lowlevel.open_process(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=root)
+        assert worker.stdin is not None
+        assert worker.stdout is not None
+        async with worker.stdin, worker.stdout:
+            try:
+                with trio.fail_after(PROCESS_LIMIT_S):
+                    assert b"opened" == (await worker.stdout.receive_some()).strip()
+                    relay.replies.close()
+                    await worker.stdin.send_all(b"\n")
+                    await wait_for(lambda: leased() == "40|0|40")
+                    before = await survivor.spend.mend()
+            finally:
+                worker.kill()
+                with trio.CancelScope(shield=True):
+                    await worker.wait()
+
+    # As a gateway does every second.
+    await wait_for(lambda: survivor.shared.reap() > 0)
+    assert (0, 1) == (before, await survivor.spend.mend())
+    assert survivor.spend.reserve_nowait(KEY, MONTH, 40, 100) is None
+
+
+async def test_return_of_a_killed_worker_is_found(open_node: Opened, leased: Callable[[], str]) -> None:
+    dead, alive = await open_node("gw-1"), await open_node("gw-1")
+    await spend_all(dead, 1, 100, 1000, 60)
+    # Out of memory, and then it was killed.
+    dead.spend._take_out_unspent(dead.spend._account(KEY, MONTH))
+    dead.spend._accounts.clear()
+    dead.spend.granted.settle(KEY, MONTH, 0)
+
+    assert 1 == await alive.spend.mend()
+    await wait_for(lambda: leased() == "60|60|60")
+
+
+async def test_many_budgets_are_told_at_once(
+    open_node: Opened, postgres_server: PostgresServer, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leased_spend, "TOLD_AT_ONCE", 25)
+    # But for the first time, it is told by the test alone.
+    monkeypatch.setattr(leased_spend, "TELL_S", 3600.0)
+    ledger = await open_node()
+    keys = [number.to_bytes(16, "big") for number in range(1, 61)]
+    for key in keys:
+        assert await ledger.spend.reserve(key, MONTH, 100, 1000) is None
+        ledger.spend.settle_nowait(key, MONTH, 100, 70)
+    asked: list[str] = []
+    use = ledger.pool.use
+
+    async def count(*arguments: Any) -> Any:
+        asked.append("statement")
+        return await use(*arguments)
+
+    monkeypatch.setattr(type(ledger.pool), "use", lambda pool, *arguments: count(*arguments))
+    await ledger.spend.tell()
+
+    # And one that says that this node lives.
+    assert 4 == len(asked)
+    told = "SELECT count(*), sum(settled) FROM pgtrio.budget_leases WHERE settled = 70"
+    assert "60|4200" == postgres_server.query(told, postgres_url)
 
 
 # ── the tables ───────────────────────────────────────────────────────────────────────────────────────────────────────

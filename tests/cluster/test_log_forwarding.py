@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from uuid import UUID, uuid4
 
+import psycopg
 import pytest
 import trio
 from attrs import evolve
@@ -20,6 +21,7 @@ from pg_trio.domain.guardrails import GuardrailVerdict
 from pg_trio.domain.log_row import AttemptRow, LogRow
 from pg_trio.store.log import LogStore
 from pg_trio.store.log_spool import LogSpool
+from tests.cluster.waiting import wait_for
 from tests.support.engine_relay import engine_relay
 from tests.support.engines import PostgresServer
 from tests.support.postgres_ledger import migrated_pool
@@ -165,6 +167,27 @@ async def test_batch_whose_answer_was_lost_is_there_once(
         relayed.close()
 
     assert "5" == query("SELECT count(*) FROM pgtrio.gateway_logs")
+
+
+async def test_stop_in_the_middle_of_a_batch_sends_it(
+    postgres_url: str, tmp_path: Path, query: Query, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with trio.open_nursery() as running:
+        own = await migrated_pool(running, postgres_url)
+        forwarder = await opened(own, tmp_path)
+        with psycopg.connect(postgres_url) as other:
+            other.execute("LOCK TABLE pgtrio.log_spools IN EXCLUSIVE MODE")
+            await write(tmp_path, *rows_of(5))
+            running.start_soon(forwarder.run)
+            await wait_for(lambda: query("SELECT count(*) FROM pg_locks WHERE NOT granted") == "1")
+            running.cancel_scope.cancel()
+            # The rows are in a transaction that goes on, and waits for its end.
+            other.rollback()
+    await forwarder.aclose()
+    own.close()
+
+    assert "5" == query("SELECT count(*) FROM pgtrio.gateway_logs")
+    assert "log.db" not in caplog.text
 
 
 async def test_replaced_spool_is_sent_from_its_beginning(pool: PostgresPool, tmp_path: Path, query: Query) -> None:

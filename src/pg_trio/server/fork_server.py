@@ -1,6 +1,6 @@
 """The fork server: a process that has imported what workers need, and forks them.
 
-Why and how it was measured: docs/decisions/029-fork-server.md. Rules:
+Why and how it was measured: docs/decisions/032-fork-server.md. Rules:
 
 1. It is forked before the supervisor has an event loop, a thread, a lock or a file; it has none itself, and opens none.
    So a worker begins with memory, nothing else.

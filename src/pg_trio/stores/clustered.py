@@ -8,6 +8,7 @@ the same, and goes on with what it has.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from uuid import UUID, uuid4
@@ -20,6 +21,7 @@ from pg_trio.cluster.engine_away import EngineAway
 from pg_trio.cluster.node import Node, read_node_id
 from pg_trio.cluster.postgres.leased_spend import LeasedSpend, holder_of
 from pg_trio.cluster.postgres.log_forwarding import LogForwarder
+from pg_trio.cluster.postgres.lost_budgets import REBUILD_LIMIT_S, rebuild_budgets
 from pg_trio.cluster.postgres.postgres_log_view import (
     STATEMENT_LIMIT_S,
     VIEW_CONNECTIONS,
@@ -44,6 +46,8 @@ from pg_trio.cluster.redis.told_breakers import EXCHANGE, ToldBreakers
 from pg_trio.cluster.share import SharedOutRetries, SharedOutSlots
 from pg_trio.config.cluster_settings import ClusterSettings
 from pg_trio.config.settings import GatewaySettings, Settings
+from pg_trio.config.time_zone import find_zone
+from pg_trio.domain.signing_key import CLIENT_TOKEN_MOST_S
 from pg_trio.errors import StoreError
 from pg_trio.ledger.node_health import NodeHealth
 from pg_trio.ledger.protocols import HolderBooks, OpenHolders
@@ -52,7 +56,8 @@ from pg_trio.store.log_spool import LogSpool
 from pg_trio.stores.cluster_answers import ClusterAnswers, worker_id
 from pg_trio.stores.cluster_holders import ACCOUNTS, HolderBudgets, SplitBuckets, SplitLeases
 from pg_trio.stores.embedded import EMBEDDED, SharedParts, open_answers, open_shared_parts
-from pg_trio.stores.holder_file import HolderFile, HolderParts
+from pg_trio.stores.holder_file import CLOCK_SLACK_S, HolderFile, HolderParts
+from pg_trio.stores.month_start import sum_months
 from pg_trio.stores.store_protocols import AnswerKind, Engines, Ledger, Lifetime, LogBook
 
 logger = logging.getLogger("pg_trio.stores")
@@ -143,7 +148,9 @@ class ClusterEngines:
 
     async def open_ledger(self, settings: Settings, log: LogBook, lifetime: Lifetime) -> Ledger:
         """See OpenLedger."""
-        ledger = await open_ledger(self.cluster, await self._open_pool(lifetime), settings, lifetime)
+        pool = await self._open_pool(lifetime)
+        await rebuild_lost_budgets(pool, settings)
+        ledger = await open_ledger(self.cluster, pool, settings, lifetime)
         return evolve(ledger, gauges={**ledger.gauges, "pg_trio_log_unsent_rows": self._count_unsent})
 
     def _count_unsent(self) -> int:
@@ -201,6 +208,21 @@ def watch_holders(file: HolderFile, budgets: HolderBudgets, lifetime: Lifetime) 
     lifetime.close_with(budgets.aclose)
     lifetime.run(file.watch, budgets.run)
     return file.open
+
+
+async def rebuild_lost_budgets(pool: PostgresPool, settings: Settings) -> None:
+    """If the tables of budgets were lost, begin with the month's spend from the log. What goes wrong is logged: a
+    gateway also starts without PostgreSQL."""
+    now = time.time()
+    months = partial(sum_months, now_s=now, zone=find_zone(settings.gateway.timezone))
+    tokens_at = now - CLIENT_TOKEN_MOST_S - CLOCK_SLACK_S
+    try:
+        rebuilt = await pool.use(partial(rebuild_budgets, sum_months=months, tokens_at=tokens_at), REBUILD_LIMIT_S)
+    except (EngineAway, psycopg.Error) as error:
+        logger.error("it is not known whether the tables of budgets were lost: %s", say(error))
+        return
+    if rebuilt:
+        logger.warning("the tables of budgets were empty: %d begin with the spend in the log", rebuilt)
 
 
 async def begin_empty() -> Callable[[Segment], None]:

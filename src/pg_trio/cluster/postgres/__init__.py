@@ -12,5 +12,6 @@ postgres_sessions.py  sessions
 log_forwarding.py   the log: from each node's own file to here, each row once
 log_plans.py, log_sum_plans.py, log_choices.py  how the log is read: statements, without I/O
 postgres_log_view.py, postgres_log_reader.py  the log for the pages of a worker; for commands
-leased_spend.py     budgets: leased from the ledger here, spent in shared memory
+lost_budgets.py     budgets from the log, if their tables were lost
+leased_spend.py, lease_account.py, granted_amounts.py  budgets: leased from the ledger here, spent in shared memory
 """

@@ -4,11 +4,13 @@ Rules:
 1. A node's workers spend a lease together, in the memory that they share: settled + reserved + amount stays within
    what was granted to the node. So nearly every reservation is made at once.
 2. Granted money is counted in PostgreSQL first and in memory afterwards; returned money in memory first. So memory
-   never has more than PostgreSQL, wherever a worker dies.
+   never has more than PostgreSQL, wherever a worker dies. Meanwhile the account is marked in memory (GrantedAmounts);
+   the mark of a dead worker is taken back as its reservations are. What PostgreSQL has more than memory while nothing
+   is marked is what a dead worker did not count, and is found within MEND_EVERY_S.
 3. A lease is at least what is short, and a hundredth of what is left of the budget: near its end, one request. When
    half of it is spent, the next one is asked for in the background.
 4. What a node has not needed for IDLE_S goes back, because another node may be short. What is settled is told every
-   TELL_S.
+   TELL_S, of TOLD_AT_ONCE accounts by a statement.
 5. The holder of a lease is one file of shared memory. A node that starts again with its file goes on; with a new file
    it is another holder. What the former one had not spent comes back when it has been silent for longer than its
    longest call. If it comes back later, what it had settled counts, and the rest it does not have any more.
@@ -18,15 +20,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from functools import partial
 from hashlib import blake2b
+from typing import Any
 from uuid import UUID, uuid4
 
 import psycopg
 import trio
-from attrs import define, field, frozen
+from attrs import define, field
 
 from pg_trio.cluster.engine_away import EngineAway
 from pg_trio.cluster.node import Node
+from pg_trio.cluster.postgres.granted_amounts import GRANTED, GrantedAmounts, mend_leases
+from pg_trio.cluster.postgres.lease_account import AskedLease, LeaseAccount, ReturnedLease, lock_free
 from pg_trio.cluster.postgres.postgres_pool import PostgresPool
 from pg_trio.cluster.postgres.trio_connection import TrioConnection
 from pg_trio.errors import Overloaded
@@ -39,16 +46,20 @@ logger = logging.getLogger("pg_trio.cluster")
 TELL_S = 1.0
 IDLE_S = 2.0
 REAP_EVERY_S = 10.0
+MEND_EVERY_S = 10.0
+# A statement of so many locks their budgets for some 20 ms: other nodes' leases wait for it.
+TOLD_AT_ONCE = 500
 # Rounds of leasing for one reservation: other requests may spend what it has leased.
 LEASE_ROUNDS = 5
 RETRY_AFTER_S = 1
 # A look costs as much as a reservation, and a lease is some hundred of these.
 LOOK_EVERY = 8
-# Keys apart from the endpoints' by their length.
-GRANTED = b"g"
-
 LEASE = "SELECT lent, others_settled, others_leased FROM pgtrio.lease_budget(%s, %s, %s, %s, %s, %s, %s)"
-REPORT = "SELECT pgtrio.report_budget(%s, %s, %s, %s, %s, %s, %s)"
+REPORT = (
+    "SELECT pgtrio.report_budget(r.endpoint, r.month, %s, %s, r.id, r.settled, r.returned) FROM"
+    " unnest(%s::bytea[], %s::integer[], %s::uuid[], %s::bigint[], %s::bigint[])"
+    " AS r (endpoint, month, id, settled, returned)"
+)
 SPENT = (
     "SELECT b.endpoint, coalesce(sum(l.settled), 0), b.leased FROM pgtrio.budgets b"
     " LEFT JOIN pgtrio.budget_leases l ON l.endpoint = b.endpoint AND l.month = b.month"
@@ -58,48 +69,9 @@ SEEN = (
     "INSERT INTO pgtrio.holders (holder, node) VALUES (%s, %s)"
     " ON CONFLICT (holder) DO UPDATE SET seen_at = now(), node = excluded.node"
 )
-HELD = "SELECT endpoint, month FROM pgtrio.budget_leases WHERE holder = %s AND granted > settled"
+HELD = "SELECT endpoint, month, granted FROM pgtrio.budget_leases WHERE holder = %s AND granted > settled"
 REAP = "SELECT pgtrio.reap_budgets(make_interval(secs => %s))"
 FORGET = "SELECT pgtrio.forget_client_budgets()"
-
-
-@frozen(slots=True)
-class _Asked:
-    """A lease that was asked for."""
-
-    short: int
-    budget: int
-    id: UUID = field(factory=uuid4)
-
-
-@frozen(slots=True)
-class _Returning:
-    """Money that goes back."""
-
-    amount: int
-    id: UUID = field(factory=uuid4)
-
-
-@define(eq=False)
-class _Account:
-    """One budget that this worker uses. `last_budget` and `last_lent`: of the newest lease."""
-
-    key: bytes
-    month: int
-    # When its spend was last seen to change, and what it was: (settled, reserved).
-    changed_at: float
-    spend: Spend = (-1, 0)
-    last_budget: int = 0
-    last_lent: int = 0
-    told_settled: int = -1
-    is_low: bool = False
-    # Reservations since the last look whether the lease is half spent.
-    unlooked: int = 0
-    # A lease whose answer has not come. It is asked for again with the same id.
-    asked: _Asked | None = None
-    # A return that is out of memory, and may not be in PostgreSQL yet; likewise.
-    returning: _Returning | None = None
-    lock: trio.Lock = field(factory=trio.Lock)
 
 
 def holder_of(segment: Segment, node: Node) -> UUID:
@@ -119,13 +91,22 @@ class LeasedSpend:
     spend: SharedSpend
     silent_s: float
     clock: Callable[[], float] = trio.current_time
-    _accounts: dict[tuple[bytes, int], _Account] = field(factory=dict)
+    _accounts: dict[tuple[bytes, int], LeaseAccount] = field(factory=dict)
     _low: trio.Event = field(factory=trio.Event)
     _worker: UUID = field(factory=uuid4)
     _is_closing: bool = False
 
+    @property
+    def granted(self) -> GrantedAmounts:
+        """What was granted to this node."""
+        return GrantedAmounts(self.spend)
+
     def rebind(self, segment: Segment) -> None:
         """The workers have moved to another file of memory (shared_memory/renewal.py): another holder."""
+        for account in self._accounts.values():
+            if account.is_marked:
+                # It was marked in the new file, too.
+                self.granted.settle(account.key, account.month, 0)
         self.holder = holder_of(segment, self.node)
         self._accounts.clear()
 
@@ -153,7 +134,7 @@ class LeasedSpend:
         # Other workers were faster each time.
         raise Overloaded(RETRY_AFTER_S)
 
-    async def _lease_or_refuse(self, account: _Account, short: int, budget: int) -> Spend | None:
+    async def _lease_or_refuse(self, account: LeaseAccount, short: int, budget: int) -> Spend | None:
         """See `_lease`. Raises Overloaded."""
         try:
             return await self._lease(account, short, budget)
@@ -185,28 +166,30 @@ class LeasedSpend:
 
     # ── leases ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def _lease(self, account: _Account, short: int, budget: int) -> Spend | None:
+    async def _lease(self, account: LeaseAccount, short: int, budget: int) -> Spend | None:
         """Lease what is short, or more; the spend of the other nodes if that does not fit.
 
         Cancelled, or if the answer is lost, the lease is asked for again later. Raises EngineAway, psycopg.Error.
         """
         if account.returning is not None:
-            await self._report(account)
-        asked = account.asked = account.asked or _Asked(short, min(budget, MAX_NANO_USD))
+            await self._report([account])
+        self._mark(account)
+        asked = account.asked = account.asked or AskedLease(short, min(budget, MAX_NANO_USD))
         values = (account.key, account.month, self.holder, self._worker, asked.id, asked.short, asked.budget)
         try:
             lent, others_settled, others_leased = await self._ask(LEASE, *values)
         except psycopg.Error:
             account.asked = None
+            self._unmark(account)
             raise
         account.asked = None
+        self._unmark(account, lent)
         if not lent:
             return others_settled, others_leased - others_settled
         account.last_budget, account.last_lent = asked.budget, lent
-        self._grant(account, lent)
         return None
 
-    def _reserve_here(self, account: _Account, amount: int, granted: int, budget: int) -> Spend | None:
+    def _reserve_here(self, account: LeaseAccount, amount: int, granted: int, budget: int) -> Spend | None:
         """Reserve from what was granted to this node; see SpendBook. Some times it looks ahead."""
         stood = self.spend.reserve(account.key, account.month, amount, min(granted, budget))
         if stood is None:
@@ -216,7 +199,7 @@ class LeasedSpend:
                 self._look_ahead(account, granted, budget)
         return stood
 
-    def _look_ahead(self, account: _Account, granted: int, budget: int) -> None:
+    def _look_ahead(self, account: LeaseAccount, granted: int, budget: int) -> None:
         account.last_budget = budget
         left = granted - sum(self.spend.read(account.key, account.month))
         if left * 2 < account.last_lent:
@@ -224,11 +207,12 @@ class LeasedSpend:
             self._low.set()
 
     async def run(self) -> None:
-        """Lease ahead, tell what is settled, return what is idle, and take back from dead nodes. Until cancelled."""
+        """Lease ahead, tell what is settled, return what is idle, and take back from the dead. Until cancelled."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._refill)
             nursery.start_soon(self._tell)
             nursery.start_soon(self._reap)
+            nursery.start_soon(self._mend)
 
     async def _refill(self) -> None:
         while True:
@@ -238,7 +222,7 @@ class LeasedSpend:
                 try:
                     async with account.lock:
                         await self._lease(account, 1, account.last_budget)
-                except (EngineAway, psycopg.Error) as away:
+                except (EngineAway, psycopg.Error, Overloaded) as away:
                     # A request that needs it asks by itself.
                     logger.debug("no budget could be leased ahead: %s", away)
                 finally:
@@ -252,66 +236,96 @@ class LeasedSpend:
                     await self.adopt()
                     is_adopted = True
                 await self.tell()
-            except (EngineAway, psycopg.Error) as away:
+            except (EngineAway, psycopg.Error, Overloaded) as away:
                 logger.debug("settled budgets could not be told: %s", away)
             await trio.sleep(TELL_S)
 
     async def adopt(self) -> None:
         """Look after what former workers of this node have leased. Raises EngineAway, psycopg.Error."""
-
-        async def read(connection: TrioConnection) -> list[tuple[bytes, int]]:
-            return [(key, month) for key, month in await (await connection.execute(HELD, (self.holder,))).fetchall()]
-
-        for key, month in await self.pool.use(read):
+        for key, month, _ in await self._fetch(HELD, self.holder):
             self._account(key, month)
 
     async def tell(self) -> None:
         """Tell what is settled, and return what is idle. Raises EngineAway, psycopg.Error."""
         await self._run(SEEN, self.holder, self.node.name)
-        for account in list(self._accounts.values()):
+        for account in [one for one in self._accounts.values() if one.asked is not None]:
             async with account.lock:
-                await self._tell_one(account)
+                if account.asked is not None:
+                    await self._lease(account, account.asked.short, account.asked.budget)
+        # In the order of their keys, as everyone locks them.
+        untold = [self._accounts[key] for key in sorted(self._accounts) if self._is_untold(self._accounts[key])]
+        for place in range(0, len(untold), TOLD_AT_ONCE):
+            with ExitStack() as held:
+                await self._report(list(lock_free(untold[place : place + TOLD_AT_ONCE], held)))
 
-    async def _tell_one(self, account: _Account) -> None:
-        if account.asked is not None:
-            await self._lease(account, account.asked.short, account.asked.budget)
+    def _is_untold(self, account: LeaseAccount) -> bool:
+        """Whether PostgreSQL must be told of it. What is idle is taken out of memory; an account without it is left."""
+        if account.lock.locked() or account.asked is not None:
+            return False
         is_idle = self._is_idle(account)
         if is_idle and account.returning is None and (unspent := self._take_out_unspent(account)):
-            account.returning = _Returning(unspent)
+            account.returning = ReturnedLease(unspent)
         settled, reserved = self.spend.read(account.key, account.month)
         if settled != account.told_settled or account.returning is not None:
-            await self._report(account)
-        elif is_idle and not reserved:
+            return True
+        if is_idle and not reserved:
             self._accounts.pop((account.key, account.month), None)
+        return False
 
-    async def _report(self, account: _Account) -> None:
+    async def _report(self, accounts: Sequence[LeaseAccount]) -> None:
         """Tell what is settled, and return what is on its way back. Raises EngineAway, psycopg.Error."""
-        back = account.returning or _Returning(0)
-        settled, _ = self.spend.read(account.key, account.month)
-        values = (account.key, account.month, self.holder, self._worker, back.id, settled, back.amount)
-        (may_spend,) = await self._ask(REPORT, *values)
-        account.told_settled, account.returning = settled, None
-        excess = self._granted(account) - may_spend
-        if excess > 0:
-            # The lease was taken back meanwhile.
-            self._grant(account, -excess)
+        reports = [
+            (account, account.returning or ReturnedLease(0), self.spend.read(account.key, account.month)[0])
+            for account in accounts
+        ]
+        if not reports:
+            return
+        columns = zip(
+            *[(one.key, one.month, back.id, settled, back.amount) for one, back, settled in reports], strict=True
+        )
+        told = await self._fetch(REPORT, self.holder, self._worker, *map(list, columns))
+        for (account, _, settled), (may_spend,) in zip(reports, told, strict=True):
+            account.told_settled, account.returning = settled, None
+            self._unmark(account)
+            excess = self._granted(account) - may_spend
+            if excess > 0:
+                # The lease was taken back meanwhile.
+                self.granted.add(account.key, account.month, -excess)
 
-    def _is_idle(self, account: _Account) -> bool:
+    def _is_idle(self, account: LeaseAccount) -> bool:
         """Whether no worker of this node has used the budget for IDLE_S."""
         now, spend = self.clock(), self.spend.read(account.key, account.month)
         if spend != account.spend:
             account.spend, account.changed_at = spend, now
         return self._is_closing or now - account.changed_at >= IDLE_S
 
-    def _take_out_unspent(self, account: _Account) -> int:
+    def _take_out_unspent(self, account: LeaseAccount) -> int:
         """Take the unspent part of the lease out of memory, safe from other workers. Returns its amount."""
         granted = self._granted(account)
         unspent = granted - sum(self.spend.read(account.key, account.month))
         if unspent <= 0 or self.spend.reserve(account.key, account.month, unspent, granted) is not None:
             return 0
-        self._grant(account, -unspent)
+        self._mark(account)
+        self.granted.add(account.key, account.month, -unspent)
         self.spend.settle(account.key, account.month, unspent, 0)
         return unspent
+
+    async def _mend(self) -> None:
+        while True:
+            await trio.sleep(MEND_EVERY_S)
+            try:
+                if mended := await self.mend():
+                    logger.warning("found %d leases of budgets that dead workers did not count", mended)
+            except (EngineAway, psycopg.Error, Overloaded) as away:
+                logger.debug("leases of dead workers could not be looked for: %s", away)
+
+    async def mend(self) -> int:
+        """Count what dead workers of this node have leased, and did not count (rule 2). Returns how many there were."""
+        mended = await mend_leases(self.granted, partial(self._fetch, HELD, self.holder), IDLE_S)
+        for key, month in mended:
+            # To go back when it is idle.
+            self._account(key, month)
+        return len(mended)
 
     async def _reap(self) -> None:
         while True:
@@ -339,29 +353,35 @@ class LeasedSpend:
 
     # ── small steps ──────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _account(self, key: bytes, month: int) -> _Account:
+    def _account(self, key: bytes, month: int) -> LeaseAccount:
         account = self._accounts.get((key, month))
         if account is None:
-            account = self._accounts[key, month] = _Account(key, month, self.clock())
+            account = self._accounts[key, month] = LeaseAccount(key, month, self.clock())
         return account
 
-    def _granted(self, account: _Account) -> int:
-        """What was granted to this node so far, in all its workers' rows."""
+    def _granted(self, account: LeaseAccount) -> int:
+        # As GrantedAmounts.read: every request with a budget comes by.
         return self.spend.read(GRANTED + account.key, account.month)[0]
 
-    def _grant(self, account: _Account, amount: int) -> None:
-        key = GRANTED + account.key
-        # A reservation of nothing makes this worker's row.
-        self.spend.reserve(key, account.month, 0, MAX_NANO_USD)
-        self.spend.settle(key, account.month, 0, amount)
+    def _mark(self, account: LeaseAccount) -> None:
+        if not account.is_marked:
+            self.granted.mark(account.key, account.month)
+            account.is_marked = True
+
+    def _unmark(self, account: LeaseAccount, granted: int = 0) -> None:
+        if account.is_marked:
+            self.granted.settle(account.key, account.month, granted)
+            account.is_marked = False
+
+    async def _fetch(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
+        async def fetch(connection: TrioConnection) -> list[tuple[Any, ...]]:
+            return await (await connection.execute(statement.encode(), values)).fetchall()
+
+        return await self.pool.use(fetch)
 
     async def _ask(self, statement: str, *values: object) -> tuple[int, ...]:
-        async def ask(connection: TrioConnection) -> tuple[int, ...]:
-            row = await (await connection.execute(statement.encode(), values)).fetchone()
-            assert row is not None
-            return row
-
-        return await self.pool.use(ask)
+        (row,) = await self._fetch(statement, *values)
+        return row
 
     async def _run(self, statement: str, *values: object) -> None:
         async def run(connection: TrioConnection) -> None:

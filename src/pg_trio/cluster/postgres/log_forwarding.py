@@ -131,7 +131,7 @@ class LogForwarder:
 
     async def aclose(self) -> None:
         """Send what the log's writer wrote at last, and close. Works under cancellation, for at most CLOSE_LIMIT_S."""
-        with trio.move_on_after(CLOSE_LIMIT_S, shield=True):
+        with trio.move_on_after(CLOSE_LIMIT_S, shield=True) as limit:
             if self.spool.try_hold():
                 try:
                     if not self.pool.is_up:
@@ -141,6 +141,8 @@ class LogForwarder:
                 except (EngineAway, psycopg.Error, StoreError, OSError) as error:
                     logger.warning("rows of the log stay in log.db until the next start: %s", say(error))
             await self.spool.aclose()
+        if limit.cancelled_caught:
+            logger.warning("rows of the log stay in log.db until the next start: PostgreSQL does not answer in time")
 
     async def _find_last(self) -> int:
         """The id after which the spool goes on."""

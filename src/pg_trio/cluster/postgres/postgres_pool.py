@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import TypeVar
 
 import psycopg
@@ -64,6 +65,7 @@ class PostgresPool:
     _to_probe: trio.Event = field(factory=trio.Event, init=False)
     _is_told_away: bool = field(default=False, init=False)
     _is_closed: bool = field(default=False, init=False)
+    _is_running: bool = field(default=False, init=False)
     _broken: tuple[trio.MemorySendChannel[TrioConnection], trio.MemoryReceiveChannel[TrioConnection]] = field(
         init=False
     )
@@ -137,15 +139,21 @@ class PostgresPool:
 
     async def run(self) -> None:
         """Find out whether the server answers, and stop the queries of cancelled uses. Until cancelled."""
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._stop_queries)
-            while True:
-                self._to_probe = trio.Event()
-                self._note(await self._probe())
-                if self.is_up:
-                    await self._to_probe.wait()
-                else:
-                    await trio.sleep(RETRY_S)
+        self._is_running = True
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._stop_queries)
+                while True:
+                    self._to_probe = trio.Event()
+                    self._note(await self._probe())
+                    if self.is_up:
+                        await self._to_probe.wait()
+                    else:
+                        await trio.sleep(RETRY_S)
+        finally:
+            # Nothing will stop these queries. While they were open, their transactions would hold up those that follow.
+            self._is_running = False
+            self._finish_broken()
 
     async def aclose(self) -> None:
         """Close what is idle. Uses have ended by now."""
@@ -204,13 +212,18 @@ class PostgresPool:
         self.is_up, self._is_told_away = away is None and not self._is_closed, away is not None
 
     def _discard(self, connection: TrioConnection) -> None:
-        if connection.closed or connection.info.transaction_status == 0:
+        if not self._is_running or connection.closed or connection.info.transaction_status == 0:
             self._finish(connection)
             return
         try:
             self._broken[0].send_nowait(connection)
         except (trio.WouldBlock, trio.BrokenResourceError, trio.ClosedResourceError):
             self._finish(connection)
+
+    def _finish_broken(self) -> None:
+        with suppress(trio.WouldBlock, trio.EndOfChannel):
+            while True:
+                self._finish(self._broken[1].receive_nowait())
 
     async def _stop_queries(self) -> None:
         async for connection in self._broken[1]:
