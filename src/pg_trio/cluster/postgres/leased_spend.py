@@ -123,12 +123,14 @@ class LeasedSpend:
         account = self._account(key, month)
         # One request of this worker leases, the others wait for it and look again.
         async with account.lock:
-            for _ in range(LEASE_ROUNDS):
+            for number in range(LEASE_ROUNDS):
                 granted = self._granted(account)
                 stood = self._reserve_here(account, amount, granted, budget)
                 if stood is None:
                     return None
-                others = await self._lease_or_refuse(account, max(sum(stood) + amount - granted, 1), budget)
+                # What is left here counts once: another worker may have counted on it, too, and was faster.
+                short = amount if number else sum(stood) + amount - granted
+                others = await self._lease_or_refuse(account, max(short, 1), budget)
                 if others is not None:
                     return stood[0] + others[0], stood[1] + others[1]
         # Other workers were faster each time.
