@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import trio
+from attrs import define
 
 from pg_trio.attachment.answer_store import AnswerWriter
 from pg_trio.cluster.redis import answer_reading, answer_writing, redis_answers
@@ -225,6 +226,34 @@ async def test_scripts_that_were_forgotten_are_loaded_again(redis: RedisServer, 
     redis.command("SCRIPT", "FLUSH")
 
     assert [b"x"] == await read_kept(store)
+
+
+async def test_stop_reaches_a_worker_that_hears_nothing_for_a_moment(redis: RedisServer) -> None:
+    async with relayed(redis) as (store, relay), opened(redis.port) as other:
+        writer = await claim(store)
+        writer.add([b"x"])
+        writer.watch(Stopping(writer))
+        answer = await other.find(NAME)
+        assert answer is not None
+        assert [b"x"] == list(await answer.receive())
+        relay.cut()
+
+        with trio.fail_after(LIMIT_S):
+            assert await answer.stop(5)
+        assert "stopped" == answer.ended
+        answer.close()
+
+
+@define
+class Stopping:
+    """Ends its answer when it is asked to."""
+
+    writer: RedisAnswerWriter
+
+    def stop(self) -> None:
+        self.writer.end("stopped", 60)
+
+    def note_readers(self, count: int) -> None: ...
 
 
 # ── bounds ───────────────────────────────────────────────────────────────────────────────────────────────────────────

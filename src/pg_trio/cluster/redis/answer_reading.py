@@ -147,20 +147,23 @@ class RedisKeptAnswer:
 
     async def stop(self, limit_s: float) -> bool:
         """See KeptAnswer. Raises AnswersUnavailable."""
-        with suppress(AnswerCut):
+        is_told = False
+        with suppress(AnswerCut), trio.move_on_after(limit_s):
             if self._ended is None:
                 await self._look()
-            if self._ended is not None or not await self._hub.ask_stop(self._found.worker, self._found.id):
-                return False
-            with trio.move_on_after(limit_s):
-                while self._ended is None:
-                    self._woken = trio.Event()
+            while self._ended is None:
+                self._woken = trio.Event()
+                is_told = is_told or await self._hub.ask_stop(self.worker, self._found.id)
+                if is_told:
                     await self._look()
-                    if self._ended is None:
-                        await self._wait()
-            # It was asked for, and it has not ended in another way.
-            return self._ended in (None, "stopped")
-        return False
+                    await self._wait_end()
+                elif await self._hub.lives(self.worker):
+                    # It is about to listen again.
+                    await trio.sleep(POLL_AWAY_S)
+                else:
+                    break
+        # It was asked for, and it has not ended in another way.
+        return is_told and self._ended in (None, "stopped")
 
     def note_news(self, how: AnswerEnd | None) -> None:
         """There is more to read, and it ended so."""
@@ -219,6 +222,10 @@ class RedisKeptAnswer:
             case _:
                 self._ended = self._ended or "cut"
                 raise AnswerCut("it is gone")
+
+    async def _wait_end(self) -> None:
+        if self._ended is None:
+            await self._wait()
 
     async def _wait(self) -> None:
         """Until there may be more. The first time, what came before it listened is there at once."""
@@ -280,9 +287,9 @@ class AnswerHub:
             for each in self._listening.values():
                 for reader in each:
                     readers.setdefault(reader.worker, []).append(reader)
-            with suppress(EngineAway):
+            with suppress(AnswersUnavailable):
                 for worker, theirs in readers.items():
-                    if not await self.client.call(encode_command("EXISTS", worker_key(worker))):
+                    if not await self.lives(worker):
                         for reader in theirs:
                             reader.note_news(None)
 
@@ -305,6 +312,13 @@ class AnswerHub:
     def tell(self, worker: str, said: str) -> None:
         """A message for a worker, which may get lost."""
         self.client.tell(encode_command("PUBLISH", worker_key(worker), said))
+
+    async def lives(self, worker: str) -> bool:
+        """Whether a worker gives signs of life. Raises AnswersUnavailable."""
+        try:
+            return bool(await self.client.call(encode_command("EXISTS", worker_key(worker))))
+        except EngineAway as away:
+            raise AnswersUnavailable from away
 
     async def ask_stop(self, worker: str, answer_id: str) -> bool:
         """Ask an answer's worker for its end. False if that worker is not there. Raises AnswersUnavailable."""
