@@ -41,7 +41,8 @@ class FrameWriter:
         self._answer_id = answer_id
         self._request_id = request_id
         self.shows_reasoning = shows_reasoning
-        self._id = orjson.dumps(answer_id)
+        # A copy: see ChunkWriter.
+        self._id = b"%b" % orjson.dumps(answer_id)
         # The number of the last frame.
         self.seq = 0
         self._joins: list[Joined] = []
