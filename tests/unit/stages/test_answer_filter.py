@@ -365,3 +365,22 @@ def test_disguise_in_the_second_word_waits(text: str) -> None:
 
     assert whole.text() == pieces.text()
     assert 1 == whole.text().count("[Keyword REDACTED]")
+
+
+def test_work_is_the_text_that_is_read_again_at_an_end() -> None:
+    guards = compile_output(OutputRules(pii_filter=PiiFilter()), None)
+    assert guards is not None
+    answer = guards.open_stream(lambda verdict: None, shows_reasoning=True)
+    steps: list[tuple[int, Event]] = [
+        (4, ReasoningDelta("Let ")),
+        (100, ContentDelta("a " * 50)),
+        (9, ToolCallDelta(0, "call_1", "f", '{"to": "m')),
+        (4, ToolCallDelta(0, None, None, "axim")),
+        # Its string ends: seven characters and the key are read again.
+        (3 + len("to: maxim"), ToolCallDelta(0, None, None, '", ')),
+        (104, Finished("stop")),
+    ]
+
+    for chars, event in steps:
+        assert (event, chars) == (event, answer.work_chars([event]))
+        answer.take([event])

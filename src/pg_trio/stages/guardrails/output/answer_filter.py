@@ -75,6 +75,23 @@ class AnswerFilter:
                 self._note(verdict)
         return passed
 
+    def work_chars(self, events: Sequence[Event]) -> int:
+        """How much text `take` reads for these events: theirs, and again each text that ends with them."""
+        chars = 0
+        for event in events:
+            if isinstance(event, ContentDelta):
+                chars += len(event.text)
+            elif isinstance(event, ReasoningDelta):
+                chars += len(event.text) if event.signature is None else self._reasoning.come_chars
+            elif isinstance(event, ToolCallDelta):
+                chars += len(event.arguments)
+                if '"' in event.arguments and event.index in self._calls:
+                    chars += self._calls[event.index].open_chars
+            elif isinstance(event, Finished | Joined):
+                chars += self._content.come_chars + self._reasoning.come_chars
+                chars += sum(window.open_chars for window in self._calls.values())
+        return chars
+
     def _take_one(self, event: Event, passed: list[Event]) -> None:
         if isinstance(event, ContentDelta):
             self._leave_reasoning(passed)

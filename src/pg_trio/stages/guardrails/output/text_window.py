@@ -85,6 +85,11 @@ class TextWindow:
         return self._sent < len(self._text)
 
     @property
+    def come_chars(self) -> int:
+        """Characters of the whole text, `before` included, that have come."""
+        return self._offset + len(self._text)
+
+    @property
     def sent_chars(self) -> int:
         """Characters of the whole text, `before` included, that have passed."""
         return self._offset + self._sent
