@@ -58,9 +58,13 @@ def suspects_in(text: str) -> frozenset[Suspect]:
 
 # ── 1. Base64 ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-# 24 characters: eighteen bytes. Shorter runs are words, names and numbers.
-_BASE64 = re.compile(r"[A-Za-z0-9+/_-]{24,}={0,2}")
-_BASE64_PART = re.compile(r"[A-Za-z0-9+_-]{24,}={0,2}")
+# 24 characters: eighteen bytes. Shorter runs are words, names and numbers. Written text in Base64 has capitals: of
+# letters, every second one begins with one, and so do spaces in two of three places.
+_LEAST_RUN = 24
+_DIGIT = r"[A-Za-z0-9+/_\-]"
+_BASE64 = re.compile(rf"{_DIGIT}{{{_LEAST_RUN},}}={{0,2}}")
+_BASE64_PART = re.compile(rf"[A-Za-z0-9+_\-]{{{_LEAST_RUN},}}={{0,2}}")
+_CAPITAL = re.compile("[A-Z]")
 # Of one text: more than any prompt that a person hides. The rest is not read.
 _MOST_DECODED_CHARS = 64 * 1024
 _MOST_RUNS = 16_384
@@ -94,6 +98,8 @@ def _encoded_spans(text: str) -> Iterator[tuple[int, int]]:
 
 
 def _decode(run: str, most_chars: int) -> str | None:
+    if not _CAPITAL.search(run):
+        return None
     raw = run.rstrip("=").translate(_URL_SAFE)[: most_chars * 4 // 3 // 4 * 4]
     try:
         plain = base64.b64decode(raw + "=" * (-len(raw) % 4)).decode()
@@ -123,8 +129,11 @@ def _add_decoded(text: str) -> str:
 _FILLERS = frozenset((0x34F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x180B, 0x180C, 0x180D, 0x180F, 0x2800, 0x3164, 0xFFA0))
 _TAGS = {0xE0000 + code: chr(code) for code in range(0x20, 0x7F)}
 _SELECTORS = (0xE0001, 0xE007F, *range(0xE0100, 0xE01F0))
-# Removed by themselves before all else, because a text may consist of them.
-_COMMON_INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufe00-\ufe0f\ufeff]+")
+# Removed by themselves before all else, because a text may consist of them; one after the other, because str.replace
+# takes a sixth of the time of a pattern for all.
+_COMMON_INVISIBLE = tuple(
+    map(chr, (0xAD, *range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x2065), *range(0x2066, 0x2070)))
+) + tuple(map(chr, (*range(0xFE00, 0xFE10), 0xFEFF)))
 MARKS = r"\u0300-\u036f\u0488\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff"
 _PILED = re.compile(rf"[^\W\d_][{MARKS}]+")
 # Vietnamese has two accents on a letter; NFC composes these.
@@ -156,7 +165,10 @@ def _is_invisible(code: int) -> bool:
 
 
 def _fold(text: str) -> str:
-    return text if text.isascii() else _COMMON_INVISIBLE.sub("", text).translate(_folding())
+    for character in _COMMON_INVISIBLE:
+        if character in text:
+            text = text.replace(character, "")
+    return text if text.isascii() else text.translate(_folding())
 
 
 def folded_character(character: str) -> str:
@@ -249,7 +261,7 @@ PLAIN_STEPS = (CASE, SPACES)
 # In the order of `Suspect`. A step changes no text that its pattern does not match. Otherwise what is found in one part
 # of a text would depend on other parts, which a stream may have sent long ago.
 _ASCII_SUSPECTS = (
-    r"[A-Za-z0-9+/_\-]{24}",
+    "|".join(f"{_DIGIT}{{{at}}}[A-Z]{_DIGIT}{{{_LEAST_RUN - 1 - at}}}" for at in range(_LEAST_RUN)),
     r"(?:\b|_)[A-Za-z][ ._*|/~+\-][A-Za-z][ ._*|/~+\-][A-Za-z](?:\b|_)",
     # A digit or a sign inside a word, at its start, at its end.
     r"[A-Za-z][013457@$!]+[A-Za-z]|(?:\A|[^0-9A-Za-z@$!])[013457@$]+[A-Za-z]{2}|[A-Za-z]{2}[013457@$]",

@@ -15,6 +15,7 @@ from attrs import frozen
 
 from pg_trio.stages.guardrails.detection import Match
 from pg_trio.stages.guardrails.disguises import CASE
+from pg_trio.stages.guardrails.invisible_runs import without_long_runs
 from pg_trio.stages.guardrails.linear import Pattern, compile_pattern
 from pg_trio.stages.guardrails.normal_text import NormalText, normal_forms, normalise
 
@@ -71,6 +72,7 @@ class KeywordFinder:
 
     def first_word(self, text: str) -> str | None:
         """The first word in the configured order that is in the text, as configured."""
+        text = without_long_runs(text)
         folded = text.casefold()
         # One scan for all words; one for each would cost 0.4 µs a kilobyte.
         may_be_plain = self._may_have_any(folded)
@@ -89,7 +91,8 @@ class KeywordFinder:
 
     def find(self, text: str) -> list[Match]:
         """All matches."""
-        found = self._find_once(text)
+        short = without_long_runs(text)
+        found = [] if short is not text and self.is_clean(short) else self._find_once(text)
         if found:
             # What touched a match may be a disguised word once that is masked: "bombb o m b".
             found = _without_overlaps(found + self._find_once(_fill(text, found)))
