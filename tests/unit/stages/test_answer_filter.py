@@ -384,3 +384,25 @@ def test_work_is_the_text_that_is_read_again_at_an_end() -> None:
     for chars, event in steps:
         assert (event, chars) == (event, answer.work_chars([event]))
         answer.take([event])
+
+
+def test_opening_waits_for_what_passes() -> None:
+    """It would send the head, so that a refusal is no ordinary answer any more."""
+    guards = compile_output(OutputRules(pii_filter=PiiFilter(mode="block")), None)
+    assert guards is not None
+    answer = guards.open_stream(lambda verdict: None, shows_reasoning=True)
+
+    assert [] == answer.take([OPENED])
+    assert [] == answer.take([ContentDelta("max@exam")])
+    with pytest.raises(GuardrailBlocked):
+        answer.take([ContentDelta("ple.com now")])
+
+
+def test_opening_comes_with_the_first_text() -> None:
+    guards = compile_output(OutputRules(pii_filter=PiiFilter()), None)
+    assert guards is not None
+    answer = guards.open_stream(lambda verdict: None, shows_reasoning=True)
+
+    passed = [answer.take([event]) for event in (OPENED, ContentDelta("Hel"), ContentDelta("lo "), FINISHED)]
+
+    assert [[], [], [OPENED, ContentDelta("Hello ")], [FINISHED]] == passed
