@@ -121,6 +121,7 @@ def test_number_without_a_better_sign(text: str, masked: str) -> None:
     [
         "Foundation, Inc., 51 Franklin Street, Boston, MA 02110-1301 USA",
         "#     02111-1307, USA.",
+        "# 02110-1301  USA",
         "4315267405908,Cup,12.50",
         "4315267405908; 5030787659929",
         'row;4315267405908;"Cup"',

@@ -218,7 +218,7 @@ _DE_DIGITS = 9, 13
 _DE_NAMED_DIGITS = 7
 # Boston, MA 02111-1307
 _ZIP = re.compile(rb"0[0-9]{4}-[0-9]{4}\Z")
-_STATE, _USA = re.compile(rb"\b[A-Z]{2}[,.]?\s{1,4}\Z"), re.compile(rb",? USA\b")
+_STATE, _USA = re.compile(rb"\b[A-Z]{2}[,.]?\s{1,4}\Z"), re.compile(rb",? {1,3}USA\b")
 
 
 def check_german_phone(buffer: bytes, start: int, end: int, floor: int) -> Span:
