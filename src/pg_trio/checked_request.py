@@ -15,7 +15,7 @@ from pg_trio.racing.large_work import LargeWork
 from pg_trio.received_request import ReceivedRequest
 from pg_trio.recorder import Recorder
 from pg_trio.recorder.facts import Settled
-from pg_trio.sources import AnswerRecord, FilteredSource
+from pg_trio.sources import AnswerRecord, FilteredSource, GuardedSource
 from pg_trio.stages.account import Account, Part
 from pg_trio.stages.guardrails import Check, HeldSource, Redaction, RestoringFilter, Whose
 from pg_trio.stages.open_session import OpenSession
@@ -56,12 +56,13 @@ class CheckedRequest:
         slug = self.plan.endpoint.slug
         return Whose(str(caller.project.uuid), slug, self.call.head.request_id, self.deadline.at)
 
-    def guard_stream(self, source: EventSource) -> EventSource:
+    def guard_stream(self, source: EventSource, large_work: LargeWork) -> EventSource:
         """The events of the source, as the guardrails for answers let them pass."""
         plan, note = self.plan, self.recorder.guardrail_decided
         if plan.output_guards is not None:
             shows_reasoning = plan.endpoint.stream_reasoning
-            source = FilteredSource(source, plan.output_guards.open_stream(note, shows_reasoning=shows_reasoning))
+            answer = plan.output_guards.open_stream(note, shows_reasoning=shows_reasoning)
+            source = GuardedSource(source, answer, large_work.finish)
         return source if plan.remote is None else plan.remote.check_end(source, self._whose(), note)
 
     def finish_source(self, source: EventSource, record: AnswerRecord | None) -> EventSource:

@@ -330,7 +330,7 @@ class Pipeline:
         record = AnswerRecord() if session is not None or keeps_text else None
         head_at = asked.call.head.head_at + (endpoint.stream_head_after_ms / 1000 or math.inf)
         held = asked.hold_stream(rescued)
-        source = asked.guard_stream(rescued if held is None else held)
+        source = asked.guard_stream(rescued if held is None else held, self.large_work)
         relay = Relay(
             source=asked.finish_source(source, record),
             client=asked.call.open_stream(

@@ -84,8 +84,9 @@ async def test_whole_answer_is_blocked(gateway: Gateway) -> None:
     assert row["completion_tokens"] > 0
 
 
-async def test_stream_is_blocked_before_its_head(gateway: Gateway) -> None:
-    gateway.simulator.behave("blocked", content=f"{MAIL} it is, and so on and on and on.")
+@pytest.mark.parametrize("pace", ["", "pace=5ms"])
+async def test_stream_is_blocked_before_its_head(gateway: Gateway, pace: str) -> None:
+    gateway.simulator.behave("blocked", pace, content=f"{MAIL} it is, and so on and on and on.")
 
     response = await gateway.call("blocked", STREAMED)
 

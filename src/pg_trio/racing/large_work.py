@@ -47,10 +47,19 @@ class LargeWork:
         """What `work` returns or raises. If the caller is cancelled while the thread runs, the result is dropped."""
         if size_bytes <= LARGE_BYTES:
             return work(*args, **kwargs)
-        bound = partial(work, *args, **kwargs)
+        return await self._call_in_thread(partial(work, *args, **kwargs), abandon=True)
+
+    async def finish(self, size_bytes: int, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """The same for work that changes what its caller uses later: once it has begun, a cancelled caller waits for
+        its end."""
+        if size_bytes <= LARGE_BYTES:
+            return work(*args, **kwargs)
+        return await self._call_in_thread(partial(work, *args, **kwargs), abandon=False)
+
+    async def _call_in_thread(self, bound: Callable[[], T], *, abandon: bool) -> T:
         limiter = _TurnLimiter(self._turns, work_owner.get())
         # Trio takes anything with these two methods, and releases it when the thread has really ended.
-        return await trio.to_thread.run_sync(bound, abandon_on_cancel=True, limiter=limiter)  # type: ignore[arg-type]
+        return await trio.to_thread.run_sync(bound, abandon_on_cancel=abandon, limiter=limiter)  # type: ignore[arg-type]
 
 
 class _TurnLimiter:

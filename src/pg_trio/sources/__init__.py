@@ -9,5 +9,6 @@ take out; then the record.
 
 from pg_trio.sources.answer_record import AnswerRecord
 from pg_trio.sources.filtered_source import EventFilter, FilteredSource
+from pg_trio.sources.guarded_source import GuardedSource
 
-__all__ = ["AnswerRecord", "EventFilter", "FilteredSource"]
+__all__ = ["AnswerRecord", "EventFilter", "FilteredSource", "GuardedSource"]

@@ -365,3 +365,44 @@ def test_disguise_in_the_second_word_waits(text: str) -> None:
 
     assert whole.text() == pieces.text()
     assert 1 == whole.text().count("[Keyword REDACTED]")
+
+
+def test_work_is_the_text_that_is_read_again_at_an_end() -> None:
+    guards = compile_output(OutputRules(pii_filter=PiiFilter()), None)
+    assert guards is not None
+    answer = guards.open_stream(lambda verdict: None, shows_reasoning=True)
+    steps: list[tuple[int, Event]] = [
+        (4, ReasoningDelta("Let ")),
+        (100, ContentDelta("a " * 50)),
+        (9, ToolCallDelta(0, "call_1", "f", '{"to": "m')),
+        (4, ToolCallDelta(0, None, None, "axim")),
+        # Its string ends: seven characters and the key are read again.
+        (3 + len("to: maxim"), ToolCallDelta(0, None, None, '", ')),
+        (104, Finished("stop")),
+    ]
+
+    for chars, event in steps:
+        assert (event, chars) == (event, answer.work_chars([event]))
+        answer.take([event])
+
+
+def test_opening_waits_for_what_passes() -> None:
+    """It would send the head, so that a refusal is no ordinary answer any more."""
+    guards = compile_output(OutputRules(pii_filter=PiiFilter(mode="block")), None)
+    assert guards is not None
+    answer = guards.open_stream(lambda verdict: None, shows_reasoning=True)
+
+    assert [] == answer.take([OPENED])
+    assert [] == answer.take([ContentDelta("max@exam")])
+    with pytest.raises(GuardrailBlocked):
+        answer.take([ContentDelta("ple.com now")])
+
+
+def test_opening_comes_with_the_first_text() -> None:
+    guards = compile_output(OutputRules(pii_filter=PiiFilter()), None)
+    assert guards is not None
+    answer = guards.open_stream(lambda verdict: None, shows_reasoning=True)
+
+    passed = [answer.take([event]) for event in (OPENED, ContentDelta("Hel"), ContentDelta("lo "), FINISHED)]
+
+    assert [[], [], [OPENED, ContentDelta("Hello ")], [FINISHED]] == passed

@@ -5,10 +5,11 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Literal
 
 import pytest
+from attrs import evolve, frozen
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -23,11 +24,11 @@ from pg_trio.domain.guardrails import (
     SecretScanner,
 )
 from pg_trio.errors import GuardrailBlocked
-from pg_trio.stages.guardrails.detection import mask_matches
+from pg_trio.stages.guardrails.detection import Match, mask_matches
 from pg_trio.stages.guardrails.output import OutputGuards, compile_output
 from pg_trio.stages.guardrails.output.arguments import ArgumentsWindow
 from pg_trio.stages.guardrails.output.first_character import first_character
-from pg_trio.stages.guardrails.output.text_rules import VerdictBook
+from pg_trio.stages.guardrails.output.text_rules import VerdictBook, find_places
 from pg_trio.stages.guardrails.output.text_window import TextWindow
 from tests.unit.stages.test_more_pii_types import FOUND as MORE_FOUND
 from tests.unit.stages.test_pii import FOUND
@@ -144,6 +145,25 @@ def test_key_inside_a_secret_url_is_masked_alike(text: str, masked: str) -> None
     assert masked == mask_streamed(guards, list(text))
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        (
+            "secrets",
+            "(postgres://app:s3cr3t-Pw@db.example.com/app世界\nServer=db1;Database=app;Password=Pa55w0rd!x; ap",
+        ),
+        ("every type", "https://max:密码secret12@example.com/ x"),
+        ("every type", "见https://世界:密码secret12世界ab@example.com/ x"),
+    ],
+)
+def test_address_waits_in_any_script(name: str, text: str) -> None:
+    guards = GUARDS[name]
+    whole = mask_whole(guards, text)
+
+    assert "REDACTED" in whole
+    assert {whole} == {mask_streamed(guards, pieces) for pieces in (list(text), [text[:12], *text[12:]])}
+
+
 @pytest.mark.parametrize("name", GUARDS)
 def test_every_single_cut_is_masked_alike(name: str) -> None:
     text = "The matter: " + " and then ".join(MATTER[name][:4]) + ", so it is."
@@ -205,7 +225,7 @@ KEYWORDS = ("bomb", "top secret", "Straße", "x-ray", "爆弾", "bomb shell", "b
 CYRILLIC = dict(zip("abcehikmoprtxy", "аЬсеһікморгтху", strict=True))
 LEETSPEAK = str.maketrans("oieast", "013457")
 FULL_WIDTH = {code: code + 0xFEE0 for code in range(0x21, 0x7F)}
-DISGUISES = [
+DISGUISES: list[Callable[[str], str]] = [
     lambda word: " ".join(word.replace(" ", "")),
     lambda word: "-".join(word.replace(" ", "")),
     lambda word: "_".join(word.replace(" ", "")),
@@ -254,25 +274,55 @@ BLOCKLISTS = {
 @example("b o m b b\u0336\u0335omb ", [])
 @example("x - r a y ｘ－rａｙ. ", [])
 @example("bo0 d2UgaGF2ZSB0b3Agc2VjcmV0IGhlcmU= ", [1, 1, 1, 1])
-def test_no_disguised_word_passes_undetected(match: str, text: str, sizes: list[int]) -> None:
-    """It is masked as in the whole text, or the answer fails: some disguises are known by later text alone."""
+@example("the bo0 is here or th3re now ", [])
+@example("bombb o m b", [])
+def test_disguised_words_are_masked_as_in_the_whole(match: str, text: str, sizes: list[int]) -> None:
+    """And in mode block nothing of the first one has passed."""
     pieces = cut(text, sizes)
     masking, blocking, flagging = [BLOCKLISTS[mode, match] for mode in ("mask", "block", "flag")]
+    passed: list[str] = []
     found = masking.rules.acting[0].finder.find(text)
+    first = found[0].start if found else len(text)
 
-    masked = outcome(masking, pieces)
-    assert masked == mask_matches(text, found) or (masked is None and found)
-    assert (None if found else text) == outcome(blocking, pieces)
-    assert (text, len(found)) == (outcome(flagging, pieces, book := VerdictBook()), count(book))
+    assert mask_matches(text, found) == outcome(masking, pieces)
+    assert (None if found else text) == outcome(blocking, pieces, passed)
+    assert text[:first].startswith("".join(passed))
+    book = VerdictBook()
+    assert text == outcome(flagging, pieces, [], book)
+    assert len(found) == count(book)
 
 
-def outcome(guards: OutputGuards, pieces: list[str], book: VerdictBook | None = None) -> str | None:
-    """What the client has of a whole answer; None if the answer was refused."""
-    window = TextWindow(guards.rules, book or VerdictBook())
+def outcome(
+    guards: OutputGuards, pieces: list[str], passed: list[str] | None = None, book: VerdictBook | None = None
+) -> str | None:
+    """What the client has of a whole answer; None if the answer was refused. `passed` gets each piece."""
+    window, passed = TextWindow(guards.rules, book or VerdictBook()), [] if passed is None else passed
     try:
-        return "".join([window.feed(piece) for piece in pieces]) + window.end()
+        for piece in pieces:
+            passed.append(window.feed(piece))
+        passed.append(window.end())
     except GuardrailBlocked:
         return None
+    return "".join(passed)
+
+
+@frozen
+class FoundBefore:
+    """A finder whose matches are given."""
+
+    matches: list[Match]
+    longest_match_chars: Mapping[str, int | None] = {}
+    reach_chars: int | None = 0
+    context_chars: int = 0
+
+    def find(self, text: str) -> list[Match]:
+        return self.matches
+
+    def find_first(self, pieces: Iterable[str]) -> Match | None:
+        return None
+
+    def find_each(self, pieces: Iterable[str]) -> dict[str, list[Match]]:
+        return {}
 
 
 def count(book: VerdictBook) -> int:
@@ -291,16 +341,26 @@ def test_disguised_word_is_masked_at_any_cut(word: str, disguise: Callable[[str]
     assert whole == mask_streamed(guards, list(text))
 
 
-@pytest.mark.parametrize("mode", ["mask", "block"])
-def test_disguise_that_later_text_gives_away_fails_the_answer(mode: str) -> None:
-    """A digit at a word's end is read as a letter where other words have digits inside."""
-    window = TextWindow(BLOCKLISTS[mode, "word"].rules, VerdictBook())
+SPANS = st.lists(st.tuples(st.integers(0, 5), st.integers(1, 6)), max_size=6).map(
+    lambda gaps: [
+        Match(start, start + gaps[index][1], "word", "Word")
+        for index, start in enumerate(
+            sum(gap + length for gap, length in gaps[:at]) + gaps[at][0] for at in range(len(gaps))
+        )
+    ]
+)
 
-    passed = "".join([window.feed(word) for word in ("the bo0 ", "is here ", "or th3re ", "now ")])
-    with pytest.raises(GuardrailBlocked, match="Response blocked: keyword 'boo'"):
-        window.end()
 
-    assert passed.startswith("the bo0 is here")
+@given(SPANS, SPANS)
+def test_later_rule_gets_what_the_earlier_one_leaves(first: list[Match], second: list[Match]) -> None:
+    [rule] = GUARDS["custom"].rules.acting
+    rules = [evolve(rule, finder=FoundBefore(matches)) for matches in (first, second)]
+
+    places = find_places(rules, "x" * 100)
+
+    own = [{at for match in matches for at in range(match.start, match.end)} for matches in (first, second)]
+    kept = [[at for place in places if place.rule is one for at in range(place.start, place.end)] for one in rules]
+    assert [sorted(own[0]), sorted(own[1] - own[0])] == kept
 
 
 # ── arguments ────────────────────────────────────────────────────────────────────────────────────────────────────────

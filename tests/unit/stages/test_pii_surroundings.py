@@ -56,6 +56,12 @@ def test_abbreviation_ends_no_sentence(text: str) -> None:
         "(351) 924032593",
         "1-203-533-6575",
         "05433/70179675",
+        "+54 9 3809 1604",
+        "(33)/234-4487",
+        "35/325 6830",
+        "493 43 660",
+        "54 0768-4246",
+        "371.118.7638",
     ],
 )
 def test_national_shapes_are_found(number: str) -> None:
@@ -96,4 +102,33 @@ def test_word_counts_for_its_own_number(text: str, found: list[str]) -> None:
     "text", ["12 2020-2024", "in 2019-2020 and 2021-2022", "3-2 1-0 4-4", "1-800 words", "06-12/2024"]
 )
 def test_figures_are_no_telephone(text: str) -> None:
+    assert [] == ALL.find(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ("Can someone call me on 0086501586?", "Can someone call me on [Phone number REDACTED]?"),
+        ("Effort 4315267405908, without cover.", "Effort [Credit card REDACTED], without cover."),
+    ],
+)
+def test_number_without_a_better_sign(text: str, masked: str) -> None:
+    assert masked == mask_matches(text, ALL.find(text))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Foundation, Inc., 51 Franklin Street, Boston, MA 02110-1301 USA",
+        "#     02111-1307, USA.",
+        "# 02110-1301  USA",
+        "4315267405908,Cup,12.50",
+        "4315267405908; 5030787659929",
+        'row;4315267405908;"Cup"',
+        "7683203353222 5030787659929 4315267405908",
+        "EAN 4315267405908",
+        "35/325 2024",
+    ],
+)
+def test_code_of_a_place_or_a_product_is_left_alone(text: str) -> None:
     assert [] == ALL.find(text)

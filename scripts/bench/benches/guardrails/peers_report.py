@@ -23,6 +23,8 @@ from scripts.bench.benches.guardrails.peers import (
 from scripts.bench.harness.tables import Table
 
 OURS = "pg_trio"
+_ENOUGH = 0.995
+BAR = f"recall and F1 higher than each peer's, or at least {_ENOUGH}"
 # Peers that have no detector for a kind are left out of its row.
 _PEERS = ("Presidio", "LLM Guard")
 
@@ -90,7 +92,20 @@ def _personal_table(rows: Sequence[Row], results: Mapping[str, Sequence[Found]],
             scores[kind][name].missed += not is_found
     _count_taken(rows, results, scores)
     head = ("held out" if held else "seen", *(f"{name} {what}" for name in results for what in ("recall", "F1")))
-    return Table(head, [(kind, *_figures(scores[kind], results)) for kind in sorted(scores)])
+    behind = [kind for kind in sorted(scores) if _is_behind(scores[kind])]
+    note = f"{BAR}: {', '.join(f'not {kind}' for kind in behind) if behind else 'every kind'}"
+    return Table(head, [(kind, *_figures(scores[kind], results)) for kind in sorted(scores)], [note])
+
+
+def _is_behind(by_name: Mapping[str, Score]) -> bool:
+    """Whether a peer finds as much, or has as high an F1, and ours is under the bar."""
+    ours = by_name[OURS]
+    peers = [score for name, score in by_name.items() if name != OURS and score.found]
+    return any(
+        own < _ENOUGH and own <= other
+        for score in peers
+        for own, other in ((ours.recall, score.recall), (ours.f1, score.f1))
+    )
 
 
 def _count_taken(

@@ -17,6 +17,7 @@ from attrs import field, frozen
 
 from pg_trio.stages.guardrails.detection import Match
 from pg_trio.stages.guardrails.detector import Detector
+from pg_trio.stages.guardrails.invisible_runs import without_long_runs
 from pg_trio.stages.guardrails.linear import PatternSet
 from pg_trio.stages.guardrails.surroundings import WINDOW_BYTES
 
@@ -34,10 +35,15 @@ _Found = tuple[int, int, int]
 
 @frozen(slots=True, eq=False)
 class ByteFinder:
-    """Detectors, compiled for one scan. `scans_at_once` False: a pattern may match at a piece's start or end."""
+    """Detectors, compiled for one scan.
+
+    `scans_at_once` False: a pattern may match at a piece's start or end. `reads_runs`: a pattern may match a long run
+    of invisible characters.
+    """
 
     detectors: tuple[Detector, ...]
     scans_at_once: bool = True
+    reads_runs: bool = False
     context_chars: int = CONTEXT_CHARS
     _prefilter: PatternSet = field(init=False)
 
@@ -62,10 +68,19 @@ class ByteFinder:
 
     def is_clean(self, text: str) -> bool:
         """Whether one scan already says that there is no match. False: perhaps there is one."""
+        if not self.reads_runs:
+            text = without_long_runs(text)
         return not self.detectors or self._prefilter.find_first(text.encode()) is None
+
+    def _is_long_and_clean(self, text: str) -> bool:
+        """Whether the text is clean, if it consists of invisible characters."""
+        short = text if self.reads_runs else without_long_runs(text)
+        return short is not text and self.is_clean(short)
 
     def find(self, text: str) -> list[Match]:
         """All matches."""
+        if self._is_long_and_clean(text):
+            return []
         buffer = text.encode()
         return self._matches(buffer, self._scan(buffer))
 
@@ -75,13 +90,14 @@ class ByteFinder:
         if not self.scans_at_once:
             found = ((piece, self.find(piece)) for piece in distinct)
             return {piece: matches for piece, matches in found if matches}
+        distinct = [piece for piece in distinct if not self._is_long_and_clean(piece)]
         encoded = [piece.encode() for piece in distinct]
         spans = self._scan(_SEPARATOR.join(encoded))
         return self._by_piece(distinct, encoded, spans) if spans else {}
 
     def find_first(self, pieces: Iterable[str]) -> Match | None:
         """A match of the first detector, in their order, that matches anywhere; its offsets are those of its piece."""
-        buffers = [piece.encode() for piece in pieces]
+        buffers = [piece.encode() for piece in pieces if not self._is_long_and_clean(piece)]
         if self.scans_at_once:
             buffers = [_SEPARATOR.join(buffers)]
         suspects = [buffer for buffer in buffers if self._prefilter.find_first(buffer) is not None]

@@ -76,6 +76,13 @@ _MAX_NEIGHBOURS = 2
 # Luhn: every second digit is doubled, minus 9 if the result has two digits.
 _DOUBLED = bytes.maketrans(b"0123456789", bytes((0, 2, 4, 6, 8, 1, 3, 5, 7, 9)))
 _JOINTS = re.compile(rb"[^0-9]+")
+# A field of a table's row; a sentence has a space behind its comma.
+_FIELD_BEHIND = re.compile(rb"[,;|\t\"'][^\s]")
+_FIELD_BEFORE = re.compile(rb"[,;|\t\"'][0-9]")
+_THIRTEEN = re.compile(rb"\b[0-9]{13}\b")
+_NEXT_THIRTEEN = re.compile(rb"[^\w\n]{1,6}([0-9]{13})\b")
+# Two fields before it.
+_TABLE_BYTES = 40
 # Dots, slashes and underscores join groups only if all joints are the same, because two adjacent decimals are not a
 # card.
 _STRICT_JOINTS = frozenset((b".", b"/", b"_"))
@@ -111,7 +118,8 @@ def _is_plausible(buffer: bytes, start: int, end: int, floor: int, digits: bytes
         return False
     joints = set(_JOINTS.findall(buffer, start, end))
     if not joints:
-        return ends_there(buffer, end) and (_is_likely_bare(digits) or _is_named_card(buffer, start, floor))
+        likely = _is_likely_bare(digits) and not (len(digits) == 13 and _is_product(buffer, start, end))
+        return ends_there(buffer, end) and (likely or _is_named_card(buffer, start, floor))
     if len(joints) > 1 and not joints.isdisjoint(_STRICT_JOINTS):
         return False
     return joints != {b" "} or count_list_neighbours(buffer, start, end, floor) <= _MAX_NEIGHBOURS
@@ -122,7 +130,18 @@ def _is_likely_bare(digits: bytes) -> bool:
         return digits.startswith(_MAESTRO_PREFIXES) and (digits[0] == 0x35 or not is_ean(digits))  # 0x35 is "5"
     if len(digits) in (17, 18):
         return False  # allowed for some issuers, but very rare
-    return len(digits) != 13 or (digits[0] == 0x34 and not is_ean(digits))  # 0x34 is "4": Visa's cards of old
+    return len(digits) != 13 or digits[0] == 0x34  # 0x34 is "4": Visa's cards of old
+
+
+def _is_product(buffer: bytes, start: int, end: int) -> bool:
+    """Whether these thirteen digits are an EAN in a table or beside another one. One EAN in ten fits Luhn, too."""
+    if not is_ean(buffer[start:end]):
+        return False
+    if _FIELD_BEHIND.match(buffer, end) or _FIELD_BEFORE.match(buffer, max(start - 1, 0)):
+        return True
+    others = _THIRTEEN.findall(buffer, max(start - _TABLE_BYTES, 0), start)
+    following = _NEXT_THIRTEEN.match(buffer, end)
+    return any(map(is_ean, others if following is None else [*others, following[1]]))
 
 
 def is_ean(digits: bytes) -> bool:

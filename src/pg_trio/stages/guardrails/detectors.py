@@ -80,7 +80,8 @@ def pii_finder(types: tuple[str, ...] | None, custom_patterns: tuple[CustomPatte
     Raises: ValueError for a type or a pattern that cannot be used, with its name.
     """
     detectors = (*_built_in(types), *_custom(custom_patterns))
-    return ByteFinder(detectors, not any(anchor in custom.pattern for custom in custom_patterns for anchor in _ANCHORS))
+    has_anchors = any(anchor in custom.pattern for custom in custom_patterns for anchor in _ANCHORS)
+    return ByteFinder(detectors, scans_at_once=not has_anchors, reads_runs=bool(custom_patterns))
 
 
 def _built_in(types: tuple[str, ...] | None) -> list[Detector]:

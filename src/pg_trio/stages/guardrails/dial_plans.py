@@ -2,14 +2,14 @@
 
 Source: ITU-T E.164 and the national plans as libphonenumber's metadata gives them (Apache-2.0; read 2026-11): the
 fewest and the most digits after the country's code, for people's numbers. Short numbers of services, and nearly unused
-lengths, are left out.
+lengths, are left out. Argentina: mobile numbers of Buenos Aires are also written without its 11 (+54 9 3809 1604).
 """
 
 from __future__ import annotations
 
 _LENGTHS = (
     "1:10-10 7:10-10 20:8-10 27:9-9 30:10-12 31:9-11 32:8-9 33:9-9 34:9-9 36:8-9 39:6-12 40:9-9 41:9-9 43:5-12"
-    " 44:9-10 45:8-8 46:7-10 47:8-8 48:9-9 49:6-12 51:8-9 52:10-10 53:8-8 54:10-11 55:10-11 56:9-11 57:8-10 58:10-10"
+    " 44:9-10 45:8-8 46:7-10 47:8-8 48:9-9 49:6-12 51:8-9 52:10-10 53:8-8 54:9-11 55:10-11 56:9-11 57:8-10 58:10-10"
     " 60:8-10 61:9-10 62:8-12 63:8-12 64:8-10 65:8-11 66:8-10 81:9-10 82:8-11 84:9-10 86:10-11 90:10-10 91:10-11"
     " 92:9-10 93:9-9 94:9-9 95:7-10 98:10-10 211:9-9 212:9-9 213:8-9 216:8-8 218:9-9 220:7-9 221:9-9 222:8-8 223:8-8"
     " 224:8-9 225:10-10 226:8-8 227:8-8 228:8-8 229:8-10 230:7-10 231:7-9 232:8-8 233:9-9 234:8-10 235:8-8 236:8-8"

@@ -58,9 +58,13 @@ def suspects_in(text: str) -> frozenset[Suspect]:
 
 # ── 1. Base64 ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-# 24 characters: eighteen bytes. Shorter runs are words, names and numbers.
-_BASE64 = re.compile(r"[A-Za-z0-9+/_-]{24,}={0,2}")
-_BASE64_PART = re.compile(r"[A-Za-z0-9+_-]{24,}={0,2}")
+# 24 characters: eighteen bytes. Shorter runs are words, names and numbers. Written text in Base64 has capitals: of
+# letters, every second one begins with one, and so do spaces in two of three places.
+_LEAST_RUN = 24
+_DIGIT = r"[A-Za-z0-9+/_\-]"
+_BASE64 = re.compile(rf"{_DIGIT}{{{_LEAST_RUN},}}={{0,2}}")
+_BASE64_PART = re.compile(rf"[A-Za-z0-9+_\-]{{{_LEAST_RUN},}}={{0,2}}")
+_CAPITAL = re.compile("[A-Z]")
 # Of one text: more than any prompt that a person hides. The rest is not read.
 _MOST_DECODED_CHARS = 64 * 1024
 _MOST_RUNS = 16_384
@@ -94,6 +98,8 @@ def _encoded_spans(text: str) -> Iterator[tuple[int, int]]:
 
 
 def _decode(run: str, most_chars: int) -> str | None:
+    if not _CAPITAL.search(run):
+        return None
     raw = run.rstrip("=").translate(_URL_SAFE)[: most_chars * 4 // 3 // 4 * 4]
     try:
         plain = base64.b64decode(raw + "=" * (-len(raw) % 4)).decode()
@@ -108,8 +114,13 @@ def _is_written(plain: str) -> bool:
     return shown.isprintable() and (" " in shown or not plain.isascii())
 
 
+# Between the text and what was decoded: lines of their own, and a character that is in no word and no phrase, so that
+# no match spans two of them.
+DECODED_BREAK = "\n\0\n"
+
+
 def _add_decoded(text: str) -> str:
-    return "\n".join((text, *(plain for _, _, plain in decode_runs(text))))
+    return DECODED_BREAK.join((text, *(plain for _, _, plain in decode_runs(text))))
 
 
 # ── 2. characters ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -118,13 +129,18 @@ def _add_decoded(text: str) -> str:
 _FILLERS = frozenset((0x34F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x180B, 0x180C, 0x180D, 0x180F, 0x2800, 0x3164, 0xFFA0))
 _TAGS = {0xE0000 + code: chr(code) for code in range(0x20, 0x7F)}
 _SELECTORS = (0xE0001, 0xE007F, *range(0xE0100, 0xE01F0))
-# Removed by themselves before all else, because a text may consist of them.
-_COMMON_INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufe00-\ufe0f\ufeff]+")
-_MARKS = r"\u0300-\u036f\u0488\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff"
-_PILED = re.compile(rf"[^\W\d_][{_MARKS}]+")
+# Removed by themselves before all else, because a text may consist of them; one after the other, because str.replace
+# takes a sixth of the time of a pattern for all.
+_COMMON_INVISIBLE = tuple(
+    map(chr, (0xAD, *range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x2065), *range(0x2066, 0x2070)))
+) + tuple(map(chr, (*range(0xFE00, 0xFE10), 0xFEFF)))
+MARKS = r"\u0300-\u036f\u0488\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff"
+_PILED = re.compile(rf"[^\W\d_][{MARKS}]+")
 # Vietnamese has two accents on a letter; NFC composes these.
 _MOST_MARKS = 3
-_WORD = re.compile(r"[^\W\d_]+")
+# Chinese, Japanese, Korean, Thai, Lao, Burmese, Khmer: words are not separated, so each of these letters is by itself.
+UNSPACED = r"\u0E00-\u109F\u1780-\u17FF\u2E80-\uA4CF\uAC00-\uD7AF\uF900-\uFAFF\uFF66-\uFFDC\U00020000-\U00031FFF"
+_WORD = re.compile(rf"[^\W\d_{UNSPACED}]+")
 _LATIN = re.compile(r"[A-Za-z]")
 
 
@@ -149,7 +165,10 @@ def _is_invisible(code: int) -> bool:
 
 
 def _fold(text: str) -> str:
-    return text if text.isascii() else _COMMON_INVISIBLE.sub("", text).translate(_folding())
+    for character in _COMMON_INVISIBLE:
+        if character in text:
+            text = text.replace(character, "")
+    return text if text.isascii() else text.translate(_folding())
 
 
 def folded_character(character: str) -> str:
@@ -205,12 +224,15 @@ def _case_edits(text: str) -> list[Edit]:
     return [(index, index + 1, folded) for index, old in enumerate(text) if (folded := old.casefold()) != old]
 
 
+def _collapsed(text: str) -> str:
+    words = " ".join(text.split())
+    if not words:
+        return text and " "
+    return f"{' ' if text[0].isspace() else ''}{words}{' ' if text[-1].isspace() else ''}"
+
+
 def _space_edits(text: str) -> list[Edit]:
-    last = len(text)
-    return [
-        (found.start(), found.end(), "" if found.start() == 0 or found.end() == last else " ")
-        for found in _SPACE.finditer(text)
-    ]
+    return [(found.start(), found.end(), " ") for found in _SPACE.finditer(text)]
 
 
 def _by_pattern(suspect: Suspect, pattern: re.Pattern[str], replace: Callable[[str], str], joins: bool = False) -> Step:
@@ -232,15 +254,17 @@ ASCII_STEPS = (
     _by_pattern(Suspect.SPACED, _SPACED, lambda run: run[::2], joins=True),
     _by_pattern(Suspect.LEET, _LEET_WORD, _unleeted),
 )
-SPACES = Step(None, lambda text: " ".join(text.split()), _space_edits)
+SPACES = Step(None, _collapsed, _space_edits)
 CASE = Step(None, str.casefold, _case_edits)
 PLAIN_STEPS = (CASE, SPACES)
 
-# In the order of `Suspect`: Base64 with a letter, three letters with signs between, a digit or a sign in a word.
+# In the order of `Suspect`. A step changes no text that its pattern does not match. Otherwise what is found in one part
+# of a text would depend on other parts, which a stream may have sent long ago.
 _ASCII_SUSPECTS = (
-    r"[A-Za-z+/_\-][A-Za-z0-9+/_\-]{23}",
+    "|".join(f"{_DIGIT}{{{at}}}[A-Z]{_DIGIT}{{{_LEAST_RUN - 1 - at}}}" for at in range(_LEAST_RUN)),
     r"(?:\b|_)[A-Za-z][ ._*|/~+\-][A-Za-z][ ._*|/~+\-][A-Za-z](?:\b|_)",
-    r"[A-Za-z][013457@$!]+[A-Za-z]|\b[013457@$]+[A-Za-z]{2}",
+    # A digit or a sign inside a word, at its start, at its end.
+    r"[A-Za-z][013457@$!]+[A-Za-z]|(?:\A|[^0-9A-Za-z@$!])[013457@$]+[A-Za-z]{2}|[A-Za-z]{2}[013457@$]",
 )
 
 
@@ -254,15 +278,17 @@ def suspect_patterns() -> tuple[str, ...]:
     """A pattern for each `Suspect`, for any text."""
     foldable = "".join(f"\\x{{{code:X}}}" for code in _folding())
     confusable = "".join(f"\\x{{{code:X}}}" for code in confusable_letters())
-    marks = re.sub(r"\\u(....)", r"\\x{\1}", _MARKS)
-    spaced = r"\pL[ ._*|/~+\-]\pL[ ._*|/~+\-]\pL(?:\z|\PL)"
+    marks = re.sub(r"\\u(....)", r"\\x{\1}", MARKS)
+    # Letters, and numbers that Python counts as such.
+    letter, other = r"[\pL\pN]", r"[A-Za-z\x{80}-\x{10FFFF}]*"
+    spaced = rf"{letter}[ ._*|/~+\-]{letter}[ ._*|/~+\-]{letter}(?:\z|\PL)"
     return (
         _ASCII_SUSPECTS[0],
         f"{_ASCII_SUSPECTS[1]}|{spaced}",
         _ASCII_SUSPECTS[2],
         f"[{foldable}]",
-        f"[A-Za-z][{confusable}]|[{confusable}][A-Za-z]",
-        rf"\pL[{marks}]",
+        f"[A-Za-z]{other}[{confusable}]|[{confusable}]{other}[A-Za-z]",
+        rf"{letter}[{marks}]",
     )
 
 

@@ -11,7 +11,9 @@ import re
 
 from pg_trio.stages.guardrails.surroundings import NOT_DIGITS, WORD, Span, before, words_of
 
-IPV6 = r"(?:[0-9A-Fa-f]*:){2,}[0-9A-Fa-f]*(?:(?:\.\d{1,3}){3})?"
+# Two colons at least, and a digit before, between or behind them: a run of colons alone is no candidate.
+_HEX = "[0-9A-Fa-f]"
+IPV6 = rf"(?:{_HEX}[0-9A-Fa-f:]*:[0-9A-Fa-f]*:|:+{_HEX}+:|::+{_HEX})[0-9A-Fa-f:]*(?:(?:\.\d{{1,3}}){{3}})?"
 IPV4 = r"\b\d{1,3}(?:\.\d{1,3}){3,}\b"
 
 # Every way to write 0 to 255 in at most three digits, leading zeros included.

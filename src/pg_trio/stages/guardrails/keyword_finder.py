@@ -15,8 +15,9 @@ from attrs import frozen
 
 from pg_trio.stages.guardrails.detection import Match
 from pg_trio.stages.guardrails.disguises import CASE
+from pg_trio.stages.guardrails.invisible_runs import without_long_runs
 from pg_trio.stages.guardrails.linear import Pattern, compile_pattern
-from pg_trio.stages.guardrails.normal_text import NormalText, fold, normalise
+from pg_trio.stages.guardrails.normal_text import NormalText, normal_forms, normalise
 
 LABEL = "Keyword"
 # What Python calls white space, beyond ASCII too.
@@ -33,11 +34,11 @@ _UNSPACED_LATER = (range(0xAC00, 0xD7B0), range(0xF900, 0xFB00), range(0xFF66, 0
 
 @frozen(slots=True)
 class _Word:
-    """`configured` as the file has it; `folded` and `normal` as the two forms of a text have it."""
+    """`configured` as the file has it; `folded` and `normal` as the two forms of a text may have it."""
 
     configured: str
     folded: str
-    normal: str
+    normal: tuple[str, ...]
 
 
 @frozen(slots=True, eq=False)
@@ -58,7 +59,7 @@ class KeywordFinder:
     @property
     def compared_forms(self) -> Iterable[str]:
         """The words as they are compared with a text, and with its normal form."""
-        return dict.fromkeys(form for word in self._words for form in (word.folded, word.normal))
+        return dict.fromkeys(form for word in self._words for form in (word.folded, *word.normal))
 
     @property
     def reach_chars(self) -> int | None:
@@ -71,6 +72,7 @@ class KeywordFinder:
 
     def first_word(self, text: str) -> str | None:
         """The first word in the configured order that is in the text, as configured."""
+        text = without_long_runs(text)
         folded = text.casefold()
         # One scan for all words; one for each would cost 0.4 µs a kilobyte.
         may_be_plain = self._may_have_any(folded)
@@ -78,7 +80,9 @@ class KeywordFinder:
         if not may_be_plain and (form is None or not self._may_have_any(form.text)):
             return None
         for word in self._words:
-            if self._is_in(word.folded, folded) or (form is not None and self._is_in(word.normal, form.text)):
+            if self._is_in(word.folded, folded) or (
+                form is not None and any(self._is_in(normal, form.text) for normal in word.normal)
+            ):
                 return word.configured
         return None
 
@@ -87,7 +91,8 @@ class KeywordFinder:
 
     def find(self, text: str) -> list[Match]:
         """All matches."""
-        found = self._find_once(text)
+        short = without_long_runs(text)
+        found = [] if short is not text and self.is_clean(short) else self._find_once(text)
         if found:
             # What touched a match may be a disguised word once that is masked: "bombb o m b".
             found = _without_overlaps(found + self._find_once(_fill(text, found)))
@@ -98,7 +103,7 @@ class KeywordFinder:
         found: list[Match] = []
         # One scan for all words, because nearly no text has one.
         if self._may_have_any(folded):
-            found += self._find_in(NormalText(folded, False, text, (CASE,)), [word.folded for word in self._words])
+            found += self._find_in(NormalText(folded, False, text, (CASE,)), [(word.folded,) for word in self._words])
         normal = self._normalise(text)
         if normal is not None and self._may_have_any(normal.text):
             found += self._find_in(normal, [word.normal for word in self._words])
@@ -124,13 +129,14 @@ class KeywordFinder:
     def _is_in(self, word: str, text: str) -> bool:
         return word in text and (not self._whole_words or next(self._places(word, text), None) is not None)
 
-    def _find_in(self, form: NormalText, words: Sequence[str]) -> list[Match]:
+    def _find_in(self, form: NormalText, words: Sequence[tuple[str, ...]]) -> list[Match]:
         spans: list[tuple[int, int]] = []
         rules: list[str] = []
         for word, compared in zip(self._words, words, strict=True):
-            for start in self._places(compared, form.text):
-                spans.append((start, start + len(compared)))
-                rules.append(word.configured)
+            for one in compared:
+                for start in self._places(one, form.text):
+                    spans.append((start, start + len(one)))
+                    rules.append(word.configured)
         placed = form.spans_in_original(spans)
         return [Match(start, end, rule, LABEL) for (start, end), rule in zip(placed, rules, strict=True)]
 
@@ -147,17 +153,15 @@ class KeywordFinder:
 
 def keyword_finder(words: Iterable[str], match: Literal["substring", "word"] = "substring") -> KeywordFinder:
     """The words, compiled. Empty words are left out, because every text contains them."""
-    kept = tuple(_Word(word, word.casefold(), _normal_word(word)) for word in words if word)
-    has_spaces = any(" " in word.normal for word in kept)
-    forms = list(dict.fromkeys(form for word in kept for form in (word.folded, word.normal)))
+    kept = tuple(_Word(word, word.casefold(), _normal_words(word)) for word in words if word)
+    has_spaces = any(" " in word.normal[0] for word in kept)
+    forms = list(dict.fromkeys(form for word in kept for form in (word.folded, *word.normal)))
     return KeywordFinder(kept, match == "word", _one_scan(forms), has_spaces)
 
 
-def _normal_word(word: str) -> str:
-    """With the spaces around it, which are meant. A word of invisible characters alone stays as it is."""
-    before, after = " " * word[:1].isspace(), " " * word[-1:].isspace()
-    normal = fold(word)
-    return f"{before}{normal}{after}" if normal else word.casefold()
+def _normal_words(word: str) -> tuple[str, ...]:
+    """A word of invisible characters alone stays as it is."""
+    return tuple([form if form.strip() else word.casefold() for form in normal_forms(word)])
 
 
 def _joins(character: str) -> bool:
@@ -168,11 +172,11 @@ def _joins(character: str) -> bool:
 
 
 def _fill(text: str, matches: Sequence[Match]) -> str:
-    """The text with brackets, which belong to no word, in the place of each match."""
+    """The text with a control character, which belongs to no word, in the place of each match's."""
     parts: list[str] = []
     done = 0
     for match in matches:
-        parts += (text[done : match.start], "]" * (match.end - match.start))
+        parts += (text[done : match.start], "\0" * (match.end - match.start))
         done = match.end
     return "".join((*parts, text[done:]))
 

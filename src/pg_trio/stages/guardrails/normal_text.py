@@ -9,8 +9,9 @@ Rules, in this order:
 4. Digits and signs inside words are the letters they resemble (`1gn0re`).
 5. Case is folded, and each run of white space is one space.
 
-One scan says which steps a text needs: nearly none does. Each step is linear. Where the characters came from is worked
-out only for a text with a match.
+One scan says which steps a text needs: nearly none does. It only spares work: what a step makes of a word depends on
+the word and what touches it, never on the rest of the text. Each step is linear. Where the characters came from is
+worked out only for a text with a match.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from pg_trio.stages.guardrails.disguises import (
     ASCII_STEPS,
     CASE,
     DECODE,
+    DECODED_BREAK,
     FOLD_STEPS,
     PLAIN_STEPS,
     SPACES,
@@ -75,21 +77,26 @@ def _undisguise(text: str, suspects: frozenset[Suspect]) -> tuple[list[Step], st
     """The steps of rules 1 to 4 that this text needs, what they make of it, and whether one joined words."""
     steps: list[Step] = []
     was_joined = False
-    for candidates in ((DECODE, *FOLD_STEPS), ASCII_STEPS):
-        # A fold makes letters of what was none, so the text is looked at again.
-        suspects = suspects_in(text) if steps else suspects
-        for step in candidates:
-            if step.suspect in suspects:
-                changed = step.apply(text)
+    for step in (DECODE, *FOLD_STEPS, *ASCII_STEPS):
+        if step.suspect in suspects:
+            changed = step.apply(text)
+            if changed != text:
                 was_joined = was_joined or (step.joins and len(changed) < len(text))
                 text = changed
                 steps.append(step)
+                # A step makes letters of what was none, so the text is looked at again.
+                suspects = suspects_in(text)
     return steps, text, was_joined
 
 
-def fold(text: str) -> str:
-    """The normal form of a configured word: rules 2 and 5."""
-    for step in (*FOLD_STEPS, *PLAIN_STEPS):
+def normal_forms(word: str) -> list[str]:
+    """A configured word by rules 2 and 5, and by all but the first: the normal form of a text has either."""
+    folded = _apply(FOLD_STEPS, word)
+    return list(dict.fromkeys(_apply(PLAIN_STEPS, form) for form in (folded, _apply(ASCII_STEPS, folded))))
+
+
+def _apply(steps: Iterable[Step], text: str) -> str:
+    for step in steps:
         text = step.apply(text)
     return text
 
@@ -100,8 +107,8 @@ def _trace(text: str, steps: Iterable[Step]) -> list[_Place]:
     for step in steps:
         if step is DECODE:
             for start, end, plain in decode_runs(text):
-                # The line break before it came from the same run.
-                places += [(start, end)] * (len(plain) + 1)
+                # What separates it came from the same run.
+                places += [(start, end)] * (len(DECODED_BREAK) + len(plain))
             text = step.apply(text)
         else:
             text, places = _apply_edits(text, places, step.edits(text))

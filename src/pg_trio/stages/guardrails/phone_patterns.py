@@ -43,10 +43,12 @@ PHONE_GENERIC = (
     rf"|\b1[3-9]\d{_GAP}\d{{4}}{_GAP}\d{{4}}{_END}|\b[1-9]\d 9\d{{4}}-\d{{4}}{_END}"
     rf"|\b8[ \-]?(?:\(\d{{3}}\)|\d{{3}})[ \-]?\d{{3}}[ \-]\d\d-?\d\d{_END}"  # Russia
     rf"|\(?\b06\)?-?\d{{1,2}}/\d{{3}}[ \-]\d{{3,4}}{_END}"  # Hungary
+    rf"|\([2-9]\d\)/\d{{3}}-\d{{3,4}}{_END}|\b[2-9]\d/\d{{3}} [3-9]\d{{3}}{_END}"
+    rf"|\b[49]\d\d \d\d \d{{3}}{_END}|\b[2-9]\d\d\.\d{{3}}\.\d{{4}}{_END}"  # Norway's mobile numbers; dots
     rf"|\b0[1-9]\d{{0,2}}-\d{{2,3}} \d{{2,3}} \d\d{_END}"  # Sweden
     rf"|\b0[1-9]\d?[ \-]\d{{6,7}}{_END}|\b0\d\d \d{{3}} \d{{4}}{_END}"  # New Zealand, Italy, Turkey
     # Brazil, whose numbers are no years, and Portugal
-    rf"|\b[1-9]\d (?:2[1-9]|[3-9]\d)\d\d-\d{{4}}{_END}|\([2-9]\d\d\) ?\d{{3}} ?\d{{3}} ?\d{{3}}{_END}"
+    rf"|\b[1-9]\d (?:0\d|2[1-9]|[3-9]\d)\d\d-\d{{4}}{_END}|\([2-9]\d\d\) ?\d{{3}} ?\d{{3}} ?\d{{3}}{_END}"
     rf"|(?:{_SIGN})\+?\(?\d{_INNER}{{4,13}}\d{_END}"
     rf"|\(?\b\d{_INNER}{{5,12}}\d{_BEHIND}"
 )

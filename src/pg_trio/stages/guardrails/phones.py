@@ -216,6 +216,9 @@ def _has_us_shape(buffer: bytes, start: int, end: int, floor: int) -> bool:
 _DE_DIGITS = 9, 13
 # With a word in front: the shortest area code and four digits.
 _DE_NAMED_DIGITS = 7
+# Boston, MA 02111-1307
+_ZIP = re.compile(rb"0[0-9]{4}-[0-9]{4}\Z")
+_STATE, _USA = re.compile(rb"\b[A-Z]{2}[,.]?\s{1,4}\Z"), re.compile(rb",? {1,3}USA\b")
 
 
 def check_german_phone(buffer: bytes, start: int, end: int, floor: int) -> Span:
@@ -244,6 +247,8 @@ def _has_german_shape(buffer: bytes, start: int, end: int, floor: int) -> bool:
     groups = groups_of(buffer[start:end])
     if len(groups) == 1:
         return buffer[start] == 0x28 or not (len(groups[0]) == 12 and is_ean(groups[0]))
+    if _ZIP.match(buffer[start:end]) and (_STATE.search(buffer[max(start - 8, 0) : start]) or _USA.match(buffer, end)):
+        return False
     # Groups of four that all begin with 0 are a row of padded figures.
     if len(groups) > 2 and all(group[0] == 0x30 for group in groups):
         return False
@@ -283,7 +288,10 @@ def check_generic_phone(buffer: bytes, start: int, end: int, floor: int) -> Span
         return None
     end = _trim_x(buffer, end)
     if buffer.startswith((b"+", b"(+", b"00"), start):
-        return check_international(buffer, start, end, floor)
+        found = check_international(buffer, start, end, floor)
+        # A word that says telephone is enough for zeros that are no country's prefix.
+        if found is not None or buffer[start] != 0x30:
+            return found
     return _check_local(buffer, start, end, floor)
 
 

@@ -20,6 +20,7 @@ from pg_trio.stages.guardrails.detection import Match
 from pg_trio.stages.guardrails.disguises import suspect_patterns
 from pg_trio.stages.guardrails.injection_rule import HarmlessPlace, InjectionRule
 from pg_trio.stages.guardrails.injection_rules import RULES
+from pg_trio.stages.guardrails.invisible_runs import without_long_runs
 from pg_trio.stages.guardrails.linear import Pattern, PatternSet, compile_pattern
 from pg_trio.stages.guardrails.normal_text import NormalText, normalise
 
@@ -75,6 +76,7 @@ class InjectionFinder:
 
     def check(self, text: str) -> None:
         """Return if the text is harmless. Raises: InjectionBlocked with the strongest rule."""
+        text = without_long_runs(text)
         buffer = text.encode()
         indexes = self._rules.scan(buffer)
         if not indexes:
@@ -85,6 +87,9 @@ class InjectionFinder:
 
     def judge(self, text: str) -> list[Match]:
         """The matches of the first place where the scores reach the threshold; none if the text is harmless."""
+        short = without_long_runs(text)
+        if short is not text and not self.judge(short):
+            return []
         buffer = text.encode()
         found, form = self._reach_either(text, buffer, self._rules.scan(buffer))
         if form is None:

@@ -11,6 +11,8 @@ Rules:
 4. Blocks and citations of Anthropic's wire are checked as a whole; their keys, types and encrypted parts stay.
 5. After a change of candidates, an answer that goes on is the same text; one that begins anew is a new one, and what
    waited is dropped with it. What was sent of it is checked as at an answer's end.
+6. An answer's opening waits for the first event behind it that passes: it would send the head, and a refusal could be
+   no ordinary answer any more.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from pg_trio.domain.events import (
     Joined,
     NativeBlock,
     NativeNote,
+    Opened,
     ReasoningDelta,
     ToolCallDelta,
 )
@@ -53,6 +56,8 @@ class AnswerFilter:
         self._shows_reasoning = shows_reasoning
         self._book = VerdictBook()
         self._length = None if length is None else AnswerLength(length)
+        # The opening, while nothing has passed; None from then on.
+        self._opening: list[Event] | None = []
         # Characters of text that the client has, also of a stream that another one replaces.
         self._sent_chars = 0
         self._begin()
@@ -73,7 +78,26 @@ class AnswerFilter:
         finally:
             for verdict in self._book.take_new():
                 self._note(verdict)
+        if passed and self._opening is not None:
+            passed, self._opening = [*self._opening, *passed], None
         return passed
+
+    def work_chars(self, events: Sequence[Event]) -> int:
+        """How much text `take` reads for these events: theirs, and again each text that ends with them."""
+        chars = 0
+        for event in events:
+            if isinstance(event, ContentDelta):
+                chars += len(event.text)
+            elif isinstance(event, ReasoningDelta):
+                chars += len(event.text) if event.signature is None else self._reasoning.come_chars
+            elif isinstance(event, ToolCallDelta):
+                chars += len(event.arguments)
+                if '"' in event.arguments and event.index in self._calls:
+                    chars += self._calls[event.index].open_chars
+            elif isinstance(event, Finished | Joined):
+                chars += self._content.come_chars + self._reasoning.come_chars
+                chars += sum(window.open_chars for window in self._calls.values())
+        return chars
 
     def _take_one(self, event: Event, passed: list[Event]) -> None:
         if isinstance(event, ContentDelta):
@@ -95,6 +119,8 @@ class AnswerFilter:
                 self._begin()
                 self._length = None if self._length is None else self._length.anew()
             passed.append(evolve(event, characters=self._sent_chars))
+        elif isinstance(event, Opened) and self._opening is not None and not passed:
+            self._opening.append(event)
         else:
             passed.append(event)
 

@@ -51,6 +51,11 @@ class ArgumentsWindow:
         self._depth: list[bool] = []
         self._wants_key = False
 
+    @property
+    def open_chars(self) -> int:
+        """Characters of the string under way that have come."""
+        return 0 if self._string is None else self._string.come_chars
+
     def feed(self, piece: str) -> str:
         """The part of the arguments that is decided with this piece, as JSON. Raises: GuardrailBlocked."""
         text, self._rest = self._rest + piece, ""

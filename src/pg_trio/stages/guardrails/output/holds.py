@@ -78,6 +78,14 @@ def hold_run(text: str, since: int) -> int:
     return len(text) - found.end()
 
 
+def hold_address(text: str, since: int) -> int:
+    """The last run; and an address as a whole, because its password and its path may be in any script."""
+    if text.find("://", since) < 0 or text[-1].isspace():
+        return hold_run(text, since)
+    run = text[since:].rsplit(maxsplit=1)[-1]
+    return len(text) - len(run) if "://" in run else hold_run(text, since)
+
+
 def hold_all(holds: Sequence[Hold]) -> Hold:
     """The earliest of all."""
     return lambda text, since: min([hold(text, since) for hold in holds])
@@ -88,9 +96,10 @@ def hold_pii(types: Sequence[str]) -> Hold:
     leads = [pattern for name, pattern in _LETTERS_FIRST.items() if name in types]
     lead = re.compile(rf"(?<![^\W\d_])(?:{'|'.join(leads)})\Z") if leads else None
     has_dates, has_ibans = "date_of_birth" in types, "iban" in types
+    hold_last = hold_address if "url_credentials" in types else hold_run
 
     def hold(text: str, since: int) -> int:
-        held = hold_run(text, since)
+        held = hold_last(text, since)
         if lead is not None:
             begun = lead.search(text, max(since, len(text) - _DATE_CHARS))
             held = held if begun is None else min(held, begun.start())
@@ -148,7 +157,7 @@ _CONNECTION = re.compile(
 
 def hold_secrets(text: str, since: int) -> int:
     """The last run, a private key from its first line on, and a connection string of several words."""
-    held = hold_run(text, since)
+    held = hold_address(text, since)
     # Also one whose beginning was masked already.
     begun = text.rfind("-----BEGIN ")
     if begun >= 0 and _KEY_LINES.match(text, begun):

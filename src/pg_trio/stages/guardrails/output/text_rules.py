@@ -61,7 +61,7 @@ def find_places(rules: Iterable[TextRule], text: str, since: int = 0) -> list[Ru
         if matches:
             if begin:
                 matches = [match._replace(start=match.start + begin, end=match.end + begin) for match in matches]
-            found = [place for match in matches for place in _uncovered(places, rule, match)]
+            found = _uncovered(places, rule, matches)
             places = sorted([*places, *found], key=_start) if places else found
     return places
 
@@ -70,19 +70,23 @@ def _start(place: RulePlace) -> int:
     return place.start
 
 
-def _uncovered(places: Sequence[RulePlace], rule: TextRule, match: Match) -> list[RulePlace]:
-    """The parts of the match that no other place has."""
-    parts, begin = [], match.start
-    for place in places:
-        if place.end <= begin:
-            continue
-        if place.start >= match.end:
-            break
-        if place.start > begin:
-            parts.append(RulePlace(begin, place.start, rule, match))
-        begin = place.end
-    if begin < match.end:
-        parts.append(RulePlace(begin, match.end, rule, match))
+def _uncovered(places: Sequence[RulePlace], rule: TextRule, matches: Iterable[Match]) -> list[RulePlace]:
+    """The parts of the matches that no other place has. Both are in order and without overlaps."""
+    parts: list[RulePlace] = []
+    at = 0
+    for match in matches:
+        begin = match.start
+        while at < len(places) and places[at].start < match.end:
+            place = places[at]
+            if begin < place.start:
+                parts.append(RulePlace(begin, place.start, rule, match))
+            begin = max(begin, place.end)
+            if place.end > match.end:
+                # It may cover the next one, too.
+                break
+            at += 1
+        if begin < match.end:
+            parts.append(RulePlace(begin, match.end, rule, match))
     return parts
 
 

@@ -13,6 +13,7 @@ Rules:
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -47,7 +48,18 @@ class WindowRules:
 class TextWindow:
     """One text. `before` is read before it, but is not a part of it: the key of a value."""
 
-    __slots__ = ("_book", "_covered", "_flushed", "_offset", "_rules", "_sent", "_text", "_whole", "is_forced")
+    __slots__ = (
+        "_book",
+        "_covered",
+        "_flushed",
+        "_followed_chars",
+        "_offset",
+        "_rules",
+        "_sent",
+        "_text",
+        "_whole",
+        "is_forced",
+    )
 
     def __init__(self, rules: WindowRules, book: VerdictBook, before: str = "") -> None:
         self._rules = rules
@@ -60,6 +72,8 @@ class TextWindow:
         self._whole = [before]
         # Places of the whole text that were masked.
         self._covered: list[tuple[int, int]] = []
+        # How long the match of the last mask may be.
+        self._followed_chars = 0
         # The place of the whole text from which on text was passed undecided, when another event came last.
         self._flushed: int | None = None
         # Whether text has passed that was not decided.
@@ -69,6 +83,11 @@ class TextWindow:
     def waits(self) -> bool:
         """Whether any text is held back."""
         return self._sent < len(self._text)
+
+    @property
+    def come_chars(self) -> int:
+        """Characters of the whole text, `before` included, that have come."""
+        return self._offset + len(self._text)
 
     @property
     def sent_chars(self) -> int:
@@ -173,6 +192,8 @@ class TextWindow:
             covered[-1] = (covered[-1][0], end)
             return ""
         covered.append((max(start, self._offset + done), end))
+        reach = place.rule.finder.reach_chars
+        self._followed_chars = _FOLLOWED_CHARS if reach is None else reach
         self._book.count(place.rule.guardrail, place.match.rule, place.rule.action)
         return f"[{place.match.label} REDACTED]"
 
@@ -183,7 +204,8 @@ class TextWindow:
             return
         keep_from = self._sent - context
         if self._is_followed:
-            keep_from = max(min(keep_from, self._covered[-1][0] - self._offset), self._sent - _FOLLOWED_CHARS, 0)
+            followed = max(self._sent - self._followed_chars, self._covered[-1][0] - self._offset, 0)
+            keep_from = min(keep_from, followed)
         # Not inside a word: the rest of one could look like a match.
         space = self._text.find(" ", max(keep_from - context // 2, 0), keep_from)
         keep_from = keep_from if space < 0 else space
@@ -206,7 +228,13 @@ class TextWindow:
                     self._book.count(rule.guardrail, match.rule, rule.action)
 
     def _is_covered(self, begin: int, stop: int) -> bool:
-        for start, end in self._covered:
-            if start <= begin < end:
-                begin = end
+        covered = self._covered
+        at = max(bisect_right(covered, begin, key=_start) - 1, 0)
+        while begin < stop and at < len(covered) and covered[at][0] <= begin:
+            begin = max(begin, covered[at][1])
+            at += 1
         return begin >= stop
+
+
+def _start(span: tuple[int, int]) -> int:
+    return span[0]
