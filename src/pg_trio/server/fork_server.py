@@ -73,7 +73,7 @@ def _end_with(run: Callable[[], int]) -> NoReturn:
     status = 1
     try:
         status = run()
-    except BaseException:  # noqa: BLE001  # it ends here, whatever it was
+    except BaseException:  # noqa: BLE001  # the process ends here
         traceback.print_exc()
     finally:
         logging.shutdown()
