@@ -208,7 +208,7 @@ class ChunkWriter:
         return self._of_choices + empty + meta.removeprefix(b"{") + b"\n\n"
 
     def _open(self, opened: Opened) -> None:
-        # A copy: orjson 3.13 leaves the shortest text in a buffer of 4 KB, for as long as somebody keeps it.
+        # A copy: orjson 3.13 leaves the shortest text in a buffer of 4 KB, for as long as it is kept.
         self._id = self._id or b"%b" % _dump(completion_id(opened.id))
         self._of_choices = b'data: {"id":%b,"object":"chat.completion.chunk","created":%b,"model":%b,"choices":[' % (
             self._id,
