@@ -43,7 +43,7 @@ class ForkedProcess:
     returncode: int | None = None
 
     async def wait(self) -> int:
-        """Wait for its end. The status is -9 if it is lost."""
+        """Wait for its end. The status is -9 if the fork server cannot tell it any more."""
         if self.watch is not None:
             await trio.lowlevel.wait_readable(self.watch)
             os.close(self.watch)
