@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,14 @@ def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])
+
+
+def children_of(pid: int) -> list[int]:
+    """The processes that this one has started; none if it has ended."""
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text("ascii").split()]
+    except (FileNotFoundError, ProcessLookupError):
+        return []
 
 
 @define(eq=False)
@@ -75,11 +83,10 @@ class EngineProcess:
 
     def _signal(self, number: int) -> None:
         assert self.process is not None
-        # PostgreSQL is many processes; each server has a group of its own.
-        try:
-            os.killpg(self.process.pid, number)
-        except ProcessLookupError:
-            return
+        # PostgreSQL is many processes, each of which leads a group of its own.
+        for pid in (self.process.pid, *children_of(self.process.pid)):
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
 
     def _popen(self, command: list[str], **options: Any) -> subprocess.Popen[bytes]:
         with (self.folder / "engine.log").open("ab") as log:
