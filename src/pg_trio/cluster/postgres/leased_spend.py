@@ -118,6 +118,8 @@ class LeasedSpend:
     _low: trio.Event = field(factory=trio.Event)
     _worker: UUID = field(factory=uuid4)
     _is_closing: bool = False
+    # Since when PostgreSQL has answered without a break; None while it is away.
+    _heard_since: float | None = None
 
     def rebind(self, segment: Segment) -> None:
         """The workers have moved to another file of memory (shared_memory/renewal.py): another holder."""
@@ -235,6 +237,7 @@ class LeasedSpend:
                 await self.tell()
             except (EngineAway, psycopg.Error) as away:
                 logger.debug("settled budgets could not be told: %s", away)
+                self._heard_since = None
             await trio.sleep(TELL_S)
 
     async def adopt(self) -> None:
@@ -249,6 +252,8 @@ class LeasedSpend:
     async def tell(self) -> None:
         """Tell what is settled, and return what is idle. Raises EngineAway, psycopg.Error."""
         await self._run(SEEN, self.holder, self.node.name)
+        if self._heard_since is None:
+            self._heard_since = self.clock()
         for account in list(self._accounts.values()):
             async with account.lock:
                 await self._tell_one(account)
@@ -298,13 +303,24 @@ class LeasedSpend:
         while True:
             await trio.sleep(REAP_EVERY_S)
             try:
-                (count,) = await self._ask(REAP, self.silent_s)
+                count = await self.reap()
                 await self._run(FORGET)
             except (EngineAway, psycopg.Error) as away:
                 logger.debug("leases of silent nodes could not be taken back: %s", away)
             else:
                 if count:
                     logger.warning("took back what %d silent nodes had leased of budgets", count)
+
+    async def reap(self) -> int:
+        """Take back what holders that were not seen for `silent_s` have not spent. Returns the number of holders.
+
+        Nothing is taken back until PostgreSQL has answered for as long: after an outage every holder looks silent.
+        Raises EngineAway, psycopg.Error.
+        """
+        if self._heard_since is None or self.clock() - self._heard_since < self.silent_s:
+            return 0
+        (count,) = await self._ask(REAP, self.silent_s)
+        return count
 
     async def aclose(self) -> None:
         """Return what is not spent. The requests have ended."""
