@@ -1,4 +1,4 @@
-"""Whole nodes of a cluster: `pg-trio serve` processes of two workers each, real engines, the simulator as the provider."""
+"""Whole nodes of a cluster: `pg-trio serve` with two workers each, real engines, the simulator as their provider."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class ServedCluster:
         return self.postgres.query(statement, self.postgres_url)
 
     def add(self, endpoints: str, port: int, cluster: Mapping[str, object], **options: object) -> ServedNode:
-        """A node's files. `cluster`: settings of its `[cluster]` that are not the default; `options`: see ServedNode."""
+        """A node's files. `cluster`: what its `[cluster]` has beside the default; `options`: see ServedNode."""
         name = f"gw-{len(self.nodes) + 1}"
         folder = self.folder / name
         folder.mkdir()
@@ -114,7 +114,7 @@ class ServedCluster:
         """Until a node answers its list of models."""
         async with Caller(self.token) as caller:
             with trio.move_on_after(START_LIMIT_S):
-                while (await caller.list_models(node)).status != 200:
+                while (await caller.list_models(node)).status != 200:  # noqa: ASYNC110
                     await trio.sleep(0.05)
                 return
         raise AssertionError(f"{node.name} does not serve:\n{node.output()}")
@@ -128,10 +128,14 @@ class ServedCluster:
 
 @asynccontextmanager
 async def served_cluster(
-    folder: Path, redis: RedisServer, postgres: PostgresServer, behaviours: Behaviours | None = None
+    folder: Path,
+    redis: RedisServer,
+    postgres: PostgresServer,
+    behaviours: Behaviours | None = None,
+    host: str = "127.0.0.1",
 ) -> AsyncIterator[ServedCluster]:
-    """A cluster without nodes, its provider, and an empty database. Its nodes are killed at the end."""
-    serve = partial(serve_simulator, behaviours or Behaviours(keep_requests=KEEP_REQUESTS))
+    """A cluster without nodes, its provider (at `host`), and an empty database. Its nodes are killed at the end."""
+    serve = partial(serve_simulator, behaviours or Behaviours(keep_requests=KEEP_REQUESTS), host=host)
     async with trio.open_nursery() as nursery:
         simulator: Simulator = await nursery.start(serve)
         cluster = ServedCluster(folder, redis, postgres, postgres.create_database(), simulator)

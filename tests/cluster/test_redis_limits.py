@@ -248,6 +248,44 @@ async def test_share_does_not_begin_full(open_node: Opened, redis: RedisServer) 
         assert 5 == await take_all(ledger, KEY, SMALL, 20)
 
 
+async def test_worker_that_loses_redis_alone_knows_what_its_node_has_used(
+    open_node: Opened, redis: RedisServer
+) -> None:
+    async with engine_relay(redis.port) as relay:
+        here = await open_node(server=relay, workers=2)
+        other = await open_node(workers=2)
+        await take_all(other, KEY, SMALL, 15)
+        other.buckets.away.share_use(other.buckets.clock())
+        relay.accepts = False
+        relay.cut()
+        await wait_for(lambda: not here.client.is_up)
+
+        assert 5 == await take_all(here, KEY, SMALL, 20)
+
+
+async def test_what_was_admitted_beyond_the_limit_is_owed(open_node: Opened, redis: RedisServer) -> None:
+    async with engine_relay(redis.port) as relay:
+        cut_off, other = await open_node(server=relay), await open_node("gw-2")
+        relay.accepts = False
+        relay.cut()
+        await wait_for(lambda: not cut_off.client.is_up)
+        # It may not know of the other node yet: its share is 10 or 20.
+        meanwhile = await take_all(cut_off, KEY, SMALL, 20)
+        assert 20 == await take_all(other, KEY, SMALL, 20)
+        owed = meanwhile * int(SMALL[0][1]) * 1_000_000 // SMALL[0][0]
+        full_at = float(redis.command("GET", bucket_key(KEY, 3600)))
+        relay.accepts = True
+        await wait_for(lambda: float(redis.command("GET", bucket_key(KEY, 3600))) > full_at + owed * 0.9)
+
+        taken = await other.buckets.take(KEY, SMALL, 0.0)
+        (held,) = await other.buckets.peek(KEY, SMALL, 0.0)
+
+    assert taken.refused is not None
+    # What is owed refills first.
+    assert taken.refused[1] > owed / 1e6
+    assert ([0], 0) == ([left for left, _ in taken.left()], held.remaining)
+
+
 async def test_what_was_admitted_meanwhile_counts_afterwards(open_node: Opened, redis: RedisServer) -> None:
     async with engine_relay(redis.port) as relay:
         ledger = await open_node(server=relay)

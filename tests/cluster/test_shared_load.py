@@ -31,7 +31,7 @@ ENDPOINTS = "".join(endpoint(slug, rate_limit_per_minute=limit) for slug, limit 
 async def test_limit_over_nodes_in_any_minute(
     tmp_path: Path, redis: RedisServer, postgres_server: PostgresServer
 ) -> None:
-    # A call of Redis may take long here, where all of it shares one machine; without its reply a node goes by its share.
+    # A call of Redis may take long, as all of it shares one machine. Without its reply a node goes by its share.
     patient = {"redis_timeout_ms": 2000}
     async with running_cluster(tmp_path, redis, postgres_server, ENDPOINTS, cluster=patient) as cluster:
         load = Load(cluster.token, pause_s=0.15)

@@ -232,10 +232,10 @@ def running_redis(*options: str) -> Iterator[RedisServer]:
 
 
 @contextmanager
-def running_sentinels(master: RedisServer, name: str, count: int = 3) -> Iterator[list[RedisServer]]:
+def running_sentinels(master: RedisServer, name: str, count: int = 3) -> Iterator[list[SentinelServer]]:
     """Sentinels of a running master and its replicas. Most of them must agree that it is down."""
     with ExitStack() as stack:
-        sentinels = []
+        sentinels: list[SentinelServer] = []
         for _ in range(count):
             folder = stack.enter_context(_folder())
             # A sentinel writes what it learns into its configuration.

@@ -2,15 +2,18 @@
 
 Rules:
 1. A node's share of a limit is the limit divided by the nodes that lived when Redis was last heard.
-2. A share does not begin full: each worker takes out of it what it has used of the limit lately.
-3. When Redis is back, each worker takes from its buckets there what it has admitted meanwhile. If Redis has lost its
-   data, it takes what it has used of the limit in all: then the limits are exact again.
+2. A share does not begin full: each worker takes out of it what it uses of the limit, also while Redis is there
+   (`share_use`). So a worker that alone cannot reach Redis knows what the node's other workers have used.
+3. When Redis is back, each worker takes from its buckets there what it has admitted meanwhile, also where that is more
+   than they have: what was too much is then admitted less. If Redis has lost its data, the worker takes what it has
+   used of the limit in all, down to empty: then the limits are exact again.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 
 from attrs import define, field, frozen
 
@@ -86,27 +89,35 @@ class AwayBuckets:
     refuses: bool
     use: OwnUse = field(factory=OwnUse)
     admitted: OwnUse = field(factory=OwnUse)
-    _begun: set[bytes] = field(factory=set)
+    # What this worker has used, and its node's shares do not know of yet.
+    _unshared: dict[bytes, tuple[Limits, int]] = field(factory=dict)
 
     def note(self, key: bytes, limits: Limits, now: float, amount: int) -> None:
         """Redis gave so many tokens; negative: they went back."""
-        self.use.note(key, limits, now, amount, self.node.live_nodes * self.workers)
+        self._use(key, limits, now, amount)
+        if not self.refuses:
+            _, before = self._unshared.get(key, (limits, 0))
+            self._unshared[key] = limits, before + amount
+
+    def share_use(self, now: float) -> None:
+        """Take out of the node's shares what this worker has used since the last time."""
+        unshared, self._unshared = self._unshared, {}
+        for key, (limits, amount) in unshared.items():
+            self._take_out(key, limits, now, amount)
 
     def take(self, key: bytes, limits: Limits, now: float, amount: int) -> Taken:
         """Take from this node's share. Raises Overloaded if there is to be none."""
         share = self._share(key, limits, now)
         taken = self.shared.take(key, share, now, min(amount, *(capacity for capacity, _ in share)))
         if taken.refused is None:
-            self.note(key, limits, now, amount)
-            self.admitted.note(key, limits, now, amount, self.node.live_nodes * self.workers)
+            self._admit(key, limits, now, amount)
         return taken
 
     def give(self, key: bytes, limits: Limits, now: float, amount: int) -> None:
         """Put tokens back. Never raises."""
         if not self.refuses:
             self.shared.give(key, self._share(key, limits, now), now, amount)
-            self.note(key, limits, now, -amount)
-            self.admitted.note(key, limits, now, -amount, self.node.live_nodes * self.workers)
+            self._admit(key, limits, now, -amount)
 
     def peek(self, key: bytes, limits: Limits, now: float) -> Sequence[Held]:
         """What this node's share holds. Raises Overloaded."""
@@ -116,17 +127,25 @@ class AwayBuckets:
         """Redis is back: the tokens of each key that it does not know of."""
         owed = list((self.use if has_lost_data else self.admitted).all_missing(now))
         self.admitted.clear()
-        self._begun.clear()
         return owed
 
     def _share(self, key: bytes, limits: Limits, now: float) -> Limits:
         if self.refuses:
             raise Overloaded(RETRY_AFTER_S)
-        share = share_limits(limits, self.node.live_nodes)
-        # Of more keys nothing is remembered anyway.
-        if key not in self._begun and len(self._begun) < MOST_KEYS:
-            self._begun.add(key)
-            used = self.use.missing(key, now)
-            if used > 0:
-                self.shared.give(key, share, now, -used)
-        return share
+        unshared = self._unshared.pop(key, None)
+        if unshared is not None:
+            self._take_out(key, limits, now, unshared[1])
+        return share_limits(limits, self.node.live_nodes)
+
+    def _take_out(self, key: bytes, limits: Limits, now: float, amount: int) -> None:
+        if amount:
+            # Without room for the key there is no share of it, either.
+            with suppress(Overloaded):
+                self.shared.give(key, share_limits(limits, self.node.live_nodes), now, -amount)
+
+    def _admit(self, key: bytes, limits: Limits, now: float, amount: int) -> None:
+        self._use(key, limits, now, amount)
+        self.admitted.note(key, limits, now, amount, self.node.live_nodes * self.workers)
+
+    def _use(self, key: bytes, limits: Limits, now: float, amount: int) -> None:
+        self.use.note(key, limits, now, amount, self.node.live_nodes * self.workers)

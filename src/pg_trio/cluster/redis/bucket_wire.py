@@ -17,6 +17,8 @@ from pg_trio.shared_memory.token_bucket import NANO, BucketsTaken, Rate, rates_o
 TAKE, GIVE = read_script("take"), read_script("give")
 
 MICRO_NS = 1000
+# What a bucket may miss at most, of what a full one has: as much again is owed (take.lua).
+MOST_OWED = 2
 
 
 @frozen(slots=True, eq=False)
@@ -73,14 +75,16 @@ def take_arguments(wanted: Sequence[Wanted]) -> tuple[list[Argument], list[Argum
     return keys, arguments
 
 
-def give_arguments(given: Sequence[tuple[BucketGroup, int]]) -> tuple[list[Argument], list[Argument]]:
-    """Keys and arguments of the script `give`."""
+def give_arguments(
+    given: Sequence[tuple[BucketGroup, int]], *, may_owe: bool = False
+) -> tuple[list[Argument], list[Argument]]:
+    """Keys and arguments of the script `give`. `may_owe`: an empty bucket may be owed as much as a full one has."""
     keys: list[Argument] = []
     arguments: list[Argument] = []
     for group, tokens in given:
         keys += group.keys
         for rate, full_ns in zip(group.rates, group.full_ns, strict=True):
-            arguments += (_micro(rate.token_ns), _micro(full_ns), tokens)
+            arguments += (_micro(rate.token_ns), _micro(MOST_OWED * full_ns if may_owe else full_ns), tokens)
     return keys, arguments
 
 
@@ -100,7 +104,8 @@ def read_take(reply: Sequence[Reply], wanted: Sequence[Wanted]) -> TakeReply:
 
 def state_taken(group: BucketGroup, missing_ns: Sequence[int], now_ns: int, refused_amount: int = 0) -> BucketsTaken:
     """What a request learns of a group: a take, or the refusal of `refused_amount` tokens."""
-    full_at = [now_ns + missing for missing in missing_ns]
+    # What is owed as well makes a wait longer, but none is left either way.
+    full_at = [now_ns + min(missing, rate.full_ns) for missing, rate in zip(missing_ns, group.rates, strict=True)]
     refused = find_refusal(group, missing_ns, refused_amount) if refused_amount else None
     return BucketsTaken(refused, full_at, group.rates, now_ns)
 
