@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 import trio
@@ -32,7 +33,7 @@ BUDGET_NANO = REQUESTS * COST_NANO
 PROVIDER = "usage=50:50&latency=lognormal:3s:0.3&fault=status:503&fail_rate=5%"
 SPENDER_PAUSE_S = 2.0
 LEAVES = 0.1
-DEADLINES = {"deadline_ms": 20_000, "stream_deadline_ms": 20_000}
+DEADLINES: dict[str, Any] = {"deadline_ms": 20_000, "stream_deadline_ms": 20_000}
 ENDPOINTS = endpoint("talk", sessions_enabled=True, session_max_messages=400, **DEADLINES) + endpoint(
     "budgeted",
     monthly_budget_usd=BUDGET_NANO / 10**9,

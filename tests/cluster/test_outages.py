@@ -27,8 +27,8 @@ from tests.support.gateway import endpoint
 pytestmark = pytest.mark.slow
 
 # All of them for another time: PG_TRIO_OUTAGE_S.
-LONG_S, SHORT_S = 60.0, 10.0
-WARM_S, BACK_WITHIN_S, WATCH_S = 6.0, 5.0, 8.0
+LONG_S, SHORT_S = 60.0, 8.0
+WARM_S, BACK_WITHIN_S, WATCH_S = 6.0, 5.0, 6.0
 LIMIT = 600
 PER_S = LIMIT / 60
 CLIENTS = {"open": 6, "narrow": 12, "budgeted": 3, "talk": 3}

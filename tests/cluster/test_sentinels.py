@@ -49,7 +49,7 @@ async def test_failover_of_the_primary_is_survived(
         assert "1" == primary.command("WAIT", "1", "5000")
 
         fault(primary)
-        during = []
+        during: list[int] = []
         with trio.fail_after(FAILOVER_LIMIT_S):
             while clients_of(replica) < 2:
                 during.append((await ask(nodes[len(during) % 2], token, "open")).status)
