@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -70,6 +71,10 @@ def others_of(sentinel: RedisServer) -> list[str]:
 
 def clients_of(redis: RedisServer) -> int:
     """The workers that use this Redis as their primary."""
-    if "role:master" not in redis.command("INFO", "replication"):
+    try:
+        if "role:master" not in redis.command("INFO", "replication"):
+            return 0
+        return redis.command("CLIENT", "LIST").count("name=pg_trio ")
+    except subprocess.CalledProcessError:
+        # A promoted replica ends all connections, also ours.
         return 0
-    return redis.command("CLIENT", "LIST").count("name=pg_trio ")
