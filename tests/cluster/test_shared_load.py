@@ -22,9 +22,10 @@ pytestmark = pytest.mark.slow
 CONNECTIONS = 64
 RUN_S = 62.0
 WINDOW_S = 60.0
-# 600 a minute is exact: each request asks Redis. 2,400 a minute is leased.
+# 600 a minute is exact: each request asks Redis. 2,400 a minute is leased. Of that a worker that does not run for half a
+# second, as on a machine with much else to do, loses what it has leased.
 LIMITS = {"exact": 600, "leased": 2400}
-LEAST_SHARE = 0.98
+LEAST_SHARES = {"exact": 0.98, "leased": 0.95}
 ENDPOINTS = "".join(endpoint(slug, rate_limit_per_minute=limit) for slug, limit in LIMITS.items())
 
 
@@ -54,7 +55,7 @@ def assert_limit(cluster: ServedCluster, load: Load, slug: str, limit: int, run_
     assert set(load.statuses(slug)) == {200, 429}
     # All of them were admitted between the first call and the last answer.
     assert len(arrived) <= limit + per_s * run_s
-    assert len(arrived) >= LEAST_SHARE * (limit + per_s * RUN_S)
+    assert len(arrived) >= LEAST_SHARES[slug] * (limit + per_s * RUN_S)
     # What arrives in a window was admitted in it, or at most the longest call before.
     assert most_within(arrived, WINDOW_S) <= limit + per_s * (WINDOW_S + load.longest_s(slug))
 

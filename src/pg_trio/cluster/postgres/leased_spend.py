@@ -238,6 +238,8 @@ class LeasedSpend:
             except (EngineAway, psycopg.Error) as away:
                 logger.debug("settled budgets could not be told: %s", away)
                 self._heard_since = None
+            else:
+                self._heard_since = self.clock() if self._heard_since is None else self._heard_since
             await trio.sleep(TELL_S)
 
     async def adopt(self) -> None:
@@ -252,8 +254,6 @@ class LeasedSpend:
     async def tell(self) -> None:
         """Tell what is settled, and return what is idle. Raises EngineAway, psycopg.Error."""
         await self._run(SEEN, self.holder, self.node.name)
-        if self._heard_since is None:
-            self._heard_since = self.clock()
         for account in list(self._accounts.values()):
             async with account.lock:
                 await self._tell_one(account)
