@@ -22,8 +22,8 @@ pytestmark = pytest.mark.slow
 CONNECTIONS = 64
 RUN_S = 62.0
 WINDOW_S = 60.0
-# 600 a minute is exact: each request asks Redis. 2,400 a minute is leased: a worker that does not run for half a second,
-# as on a machine with much else to do, loses what it has leased.
+# 600 a minute is exact: each request asks Redis. 2,400 a minute is leased: a worker that does not run for half a
+# second, as on a machine with much else to do, loses what it has leased.
 LIMITS = {"exact": 600, "leased": 2400}
 LEAST_SHARES = {"exact": 0.98, "leased": 0.95}
 ENDPOINTS = "".join(endpoint(slug, rate_limit_per_minute=limit) for slug, limit in LIMITS.items())
