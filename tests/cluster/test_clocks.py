@@ -7,6 +7,7 @@ offset, calls of these processes stalled for up to a second.
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -50,11 +51,12 @@ PROVIDER = {"slow": "latency=1s", "budgeted": "usage=50:50&latency=20ms"}
 async def test_clocks_of_nodes_do_not_matter(
     tmp_path: Path, redis: RedisServer, postgres_server: PostgresServer
 ) -> None:
+    path = os.pathsep.join([str(CLOCK_OFF), *filter(None, [os.environ.get("PYTHONPATH")])])
     behaviours = Behaviours(by_model=PROVIDER, keep_requests=KEEP_REQUESTS)
     async with served_cluster(tmp_path, redis, postgres_server, behaviours) as cluster:
         with free_ports(NODES) as ports:
             for port, off_s in zip(ports, OFF_S, strict=True):
-                environ = {"PYTHONPATH": str(CLOCK_OFF), "CLOCK_OFF_S": str(off_s)}
+                environ = {"PYTHONPATH": path, "CLOCK_OFF_S": str(off_s)}
                 cluster.add(ENDPOINTS, port, {"redis_timeout_ms": 2000}, environ=environ)
         await cluster.start(TokenLimits(max_concurrent=AT_ONCE))
 
