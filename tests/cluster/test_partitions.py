@@ -155,7 +155,8 @@ async def test_replies_that_come_too_late_take_nothing(
         got = await statuses_of(world, token, 60)
         relay.replies.delay_s = 0.0
         admitted = got.count(200)
-        await wait_for(lambda: abs(used_tokens(redis) - admitted) < 0.5)
+        # What was admitted beyond the limit is nearly nothing of an hour's bucket: it may owe some seconds' tokens.
+        await wait_for(lambda: abs(used_tokens(redis) - min(admitted, TOKENS)) < 0.5)
         await wait_for(lambda: redis.command("KEYS", "pg_trio:permits:*") == "")
         await world.stop()
 

@@ -56,6 +56,7 @@ async def open_redis_ledger(
     address = RedisAddress((("127.0.0.1", server.port),))
     client = RedisClient(connect_to(address), limit_s, SCRIPTS, [greet_for(address)])
     heartbeat = Heartbeat(client, node)
+    client.opening = heartbeat.open
     buckets = RedisBuckets(client, AwayBuckets(node, SharedBuckets(segment), workers, refuses))
     permits = RedisPermits(client, node, LeaseBook(spend), refuses)
     heartbeat.on_beat.append(buckets.catch_up)

@@ -17,8 +17,9 @@ from pg_trio.shared_memory.token_bucket import NANO, BucketsTaken, Rate, rates_o
 TAKE, GIVE = read_script("take"), read_script("give")
 
 MICRO_NS = 1000
-# What a bucket may miss at most, of what a full one has: as much again is owed (take.lua).
-MOST_OWED = 2
+# A bucket may owe what refills in this time: so long it may refuse everything (take.lua). Limits are to be exact again
+# within 5 s of Redis's return.
+MOST_OWED_S = 3.0
 
 
 @frozen(slots=True, eq=False)
@@ -75,16 +76,29 @@ def take_arguments(wanted: Sequence[Wanted]) -> tuple[list[Argument], list[Argum
     return keys, arguments
 
 
-def give_arguments(
-    given: Sequence[tuple[BucketGroup, int]], *, may_owe: bool = False
-) -> tuple[list[Argument], list[Argument]]:
-    """Keys and arguments of the script `give`. `may_owe`: an empty bucket may be owed as much as a full one has."""
+def give_arguments(given: Sequence[tuple[BucketGroup, int]]) -> tuple[list[Argument], list[Argument]]:
+    """Keys and arguments of the script `give`."""
     keys: list[Argument] = []
     arguments: list[Argument] = []
     for group, tokens in given:
         keys += group.keys
         for rate, full_ns in zip(group.rates, group.full_ns, strict=True):
-            arguments += (_micro(rate.token_ns), _micro(MOST_OWED * full_ns if may_owe else full_ns), tokens)
+            arguments += (_micro(rate.token_ns), _micro(full_ns), tokens)
+    return keys, arguments
+
+
+def owed_arguments(
+    owed: Sequence[tuple[BucketGroup, Sequence[int]]], *, may_owe: bool
+) -> tuple[list[Argument], list[Argument]]:
+    """Keys and arguments of the script `give`, which takes so many tokens of each bucket. `may_owe`: also of an empty
+    one."""
+    keys: list[Argument] = []
+    arguments: list[Argument] = []
+    owed_ns = int(MOST_OWED_S * NANO) if may_owe else 0
+    for group, tokens in owed:
+        keys += group.keys
+        for rate, full_ns, amount in zip(group.rates, group.full_ns, tokens, strict=True):
+            arguments += (_micro(rate.token_ns), _micro(full_ns + min(owed_ns, full_ns)), -amount)
     return keys, arguments
 
 

@@ -28,6 +28,7 @@ from pg_trio.cluster.redis.bucket_wire import (
     Wanted,
     find_refusal,
     give_arguments,
+    owed_arguments,
     read_take,
     state_taken,
     take_arguments,
@@ -259,11 +260,9 @@ class RedisBuckets:
         """Take from the buckets in Redis what it does not know of."""
         owed = self.away.end(self.clock(), has_lost_data=has_lost_data)
         for start in range(0, len(owed), OWED_A_CALL):
-            self._give(
-                [(self._plan(key, limits).group, -tokens) for key, limits, tokens in owed[start : start + OWED_A_CALL]],
-                # What was used in all is an estimate; what was admitted is not.
-                may_owe=not has_lost_data,
-            )
+            taken = [(self._plan(one.key, one.limits).group, one.tokens) for one in owed[start : start + OWED_A_CALL]]
+            # What was used in all is an estimate; what was admitted is not.
+            self.client.tell(GIVE.call(*owed_arguments(taken, may_owe=not has_lost_data)))
 
     # ── small steps ──────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -276,9 +275,9 @@ class RedisBuckets:
             plan = self._plans[key] = _Plan.of(key, limits)
         return plan
 
-    def _give(self, given: Sequence[tuple[BucketGroup, int]], *, may_owe: bool = False) -> None:
+    def _give(self, given: Sequence[tuple[BucketGroup, int]]) -> None:
         if given:
-            self.client.tell(GIVE.call(*give_arguments(given, may_owe=may_owe)))
+            self.client.tell(GIVE.call(*give_arguments(given)))
 
     def _give_all(self, wanted: Sequence[Wanted], reply: TakeReply) -> None:
         if not reply.is_refused:

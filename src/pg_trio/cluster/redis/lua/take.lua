@@ -1,7 +1,7 @@
 -- Take from the buckets of several groups, or from none: GCRA, by Redis's clock.
 --
 -- A bucket is the time at which it will be full again, in microseconds since 2025. No key: it is full. It may be owed
--- tokens that nodes admitted while they did not reach Redis, at most as many as it holds: those refill first.
+-- tokens that nodes admitted while they did not reach Redis, never more than it holds: those refill first.
 -- KEYS: one for each bucket. ARGV, five for each: the time of one token and of all (microseconds), the least and the
 -- most tokens to take, the number of its group. Each bucket of a group gives the same number of tokens.
 -- Reply: whether it was refused, the tokens of each group, and what each bucket misses afterwards (nanoseconds).
