@@ -12,7 +12,7 @@ import trio
 
 from pg_trio.domain.project import TokenLimits
 from pg_trio.simulator import Simulator, serve_simulator
-from tests.cluster.served_nodes import ServedNode
+from tests.cluster.served import ServedNode
 from tests.cluster.waiting import LIMIT_S
 from tests.cluster.world import CLUSTER, ClusterWorld
 from tests.support.chat_client import LAST_FRAMES, ChatClient, open_socket, seqs, texts
@@ -434,7 +434,7 @@ async def start_served(world: ClusterWorld, count: int) -> tuple[list[ServedNode
         [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
         port = listener.socket.getsockname()[1]
         await listener.aclose()
-        nodes.append(ServedNode(home, port))
+        nodes.append(ServedNode(home, f"gw-{number}", port))
     assert 0 == (await run_command("migrate", "--config", str(nodes[0].folder / "pg.toml")))[0]
     for node in nodes:
         node.start()

@@ -246,6 +246,27 @@ async def test_silent_holder_loses_what_it_has_not_spent(
     assert MUST_WAIT is dead.spend.reserve_nowait(KEY, MONTH, 1, 10_000)
 
 
+async def test_outage_is_not_the_silence_of_a_node(
+    open_node: Opened, postgres_server: PostgresServer, postgres_url: str, leased: Callable[[], str]
+) -> None:
+    spender, reaper = await open_node("gw-1"), await open_node("gw-2")
+    clock = [0.0]
+    reaper.spend.clock = lambda: clock[0]
+    reaper.spend.silent_s = 60.0
+    await spender.spend.reserve(KEY, MONTH, 500, 1000)
+    await reaper.spend.tell()
+    # PostgreSQL was away for two hours: nobody could be seen.
+    postgres_server.query("UPDATE pgtrio.holders SET seen_at = now() - interval '2 hours'", postgres_url)
+    reaper.spend._heard_since = clock[0] = 7200.0
+
+    assert 0 == await reaper.spend.reap()
+    assert "500" == leased().split("|")[0]
+    # A node that is still silent after that is dead.
+    reaper.spend.silent_s = 0.0
+    assert 1 == await reaper.spend.reap()
+    assert "0" == leased().split("|")[0]
+
+
 async def test_node_that_starts_again_goes_on(open_node: Opened, leased: Callable[[], str]) -> None:
     first = await open_node("gw-1")
     await spend_all(first, 1, 400, 1000, 100)

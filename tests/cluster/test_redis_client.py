@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
 import trio
+import trio.testing
 
 from pg_trio.cluster.engine_away import EngineAway
 from pg_trio.cluster.redis.client import RedisClient
@@ -130,6 +132,23 @@ async def test_cancelled_take_is_undone_before_the_cancellation_passes(redis: Re
             relay.replies.open()
 
         assert b"0" == await client.call(encode_command("GET", "n"))
+
+
+async def test_worker_that_was_late_does_not_blame_redis(redis: RedisServer) -> None:
+    answers: list[Reply] = []
+    async with running(client_of(at_port(redis.port), limit_s=0.02)) as client:
+
+        async def ask() -> None:
+            answers.append(await client.call(encode_command("ECHO", "heard")))
+
+        for _ in range(20):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(ask)
+                await trio.testing.wait_all_tasks_blocked()
+                # The process does not run, and the reply comes meanwhile.
+                time.sleep(0.03)  # noqa: ASYNC251
+
+    assert 20 * [b"heard"] == answers
 
 
 async def test_reply_after_the_limit_is_undone(redis: RedisServer) -> None:

@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from pg_trio.cluster.redis.bucket_leases import HOLD_BACK_S, HOLD_S, LEASE_S, lease_size
-from pg_trio.cluster.redis.bucket_wire import GIVE
+from pg_trio.cluster.redis.bucket_wire import GIVE, MOST_OWED_S
 from pg_trio.cluster.redis.keys import bucket_key
 from pg_trio.cluster.redis.redis_permits import PERMIT_S
 from pg_trio.errors import Overloaded, StoreError
@@ -246,6 +246,49 @@ async def test_share_does_not_begin_full(open_node: Opened, redis: RedisServer) 
         await wait_for(lambda: not ledger.client.is_up)
 
         assert 5 == await take_all(ledger, KEY, SMALL, 20)
+
+
+async def test_worker_that_loses_redis_alone_knows_what_its_node_has_used(
+    open_node: Opened, redis: RedisServer
+) -> None:
+    async with engine_relay(redis.port) as relay:
+        here = await open_node(server=relay, workers=2)
+        other = await open_node(workers=2)
+        await take_all(other, KEY, SMALL, 15)
+        other.buckets.away.share_use(other.buckets.clock())
+        relay.accepts = False
+        relay.cut()
+        await wait_for(lambda: not here.client.is_up)
+
+        assert 5 == await take_all(here, KEY, SMALL, 20)
+
+
+async def test_what_was_admitted_beyond_the_limit_is_owed(open_node: Opened, redis: RedisServer) -> None:
+    limits: Limits = ((20, 60.0),)
+
+    def missing_s() -> float:
+        seconds, micros = redis.command("TIME").split()
+        now = (int(seconds) - 1_735_689_600) * 1e6 + int(micros)
+        return (float(redis.command("GET", bucket_key(KEY, 60)) or now) - now) / 1e6
+
+    async with engine_relay(redis.port) as relay:
+        cut_off, other = await open_node(server=relay), await open_node("gw-2")
+        relay.accepts = False
+        relay.cut()
+        await wait_for(lambda: not cut_off.client.is_up)
+        # It may not know of the other node yet: its share is 10 or 20.
+        assert await take_all(cut_off, KEY, limits, 20) >= 10
+        assert await take_all(other, KEY, limits, 20) >= 20
+        relay.accepts = True
+        await wait_for(lambda: missing_s() > 60.5)
+
+        taken = await other.buckets.take(KEY, limits, 0.0)
+        (held,) = await other.buckets.peek(KEY, limits, 0.0)
+
+    # What is owed refills first, for some seconds at most.
+    assert taken.refused is not None
+    assert missing_s() <= 60 + MOST_OWED_S
+    assert ([0], 0) == ([left for left, _ in taken.left()], held.remaining)
 
 
 async def test_what_was_admitted_meanwhile_counts_afterwards(open_node: Opened, redis: RedisServer) -> None:

@@ -16,7 +16,7 @@ from tests.support.wire import HttpResponse, bearer, post, send_raw
 
 CLUSTER = """
 [cluster]
-redis_url = "redis://127.0.0.1:{redis_port}/0"
+redis_url = "{redis_url}"
 postgres_url = "{postgres_url}"
 node = "{node}"
 when_redis_is_away = "{away}"
@@ -47,7 +47,7 @@ class ClusterWorld:
         folder = self.folder / node
         folder.mkdir()
         places = {
-            "redis_port": self.redis.port,
+            "redis_url": f"redis://127.0.0.1:{options.get('redis_port', self.redis.port)}/0",
             "postgres_url": self.postgres_url,
             "node": node,
             "away": "local",

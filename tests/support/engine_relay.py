@@ -13,9 +13,10 @@ _READ_BYTES = 65_536
 
 @define(eq=False)
 class Gate:
-    """Bytes pass while it is open. `held` counts the pieces that came while it was closed."""
+    """Bytes pass while it is open, each piece after `delay_s`. `held`: the pieces that came while it was closed."""
 
     held: int = 0
+    delay_s: float = 0.0
     _open: trio.Event | None = None
     _arrived: trio.Event = field(factory=trio.Event)
 
@@ -30,6 +31,8 @@ class Gate:
         self._open = None
 
     async def pass_through(self) -> None:
+        if self.delay_s:
+            await trio.sleep(self.delay_s)
         if self._open is not None:
             self.held += 1
             self._arrived.set()
@@ -86,11 +89,11 @@ class EngineRelay:
 
 
 @asynccontextmanager
-async def engine_relay(port: int) -> AsyncIterator[EngineRelay]:
-    """A relay to the engine on a port of the loopback."""
+async def engine_relay(port: int, host: str = "127.0.0.1") -> AsyncIterator[EngineRelay]:
+    """A relay to the engine on a port of the loopback. It listens at `host`."""
     relay = EngineRelay(port)
     async with trio.open_nursery() as nursery:
-        [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        [listener] = await trio.open_tcp_listeners(0, host=host)
         relay.port = listener.socket.getsockname()[1]
         nursery.start_soon(trio.serve_listeners, relay.serve, [listener])
         yield relay

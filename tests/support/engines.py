@@ -9,8 +9,8 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,16 @@ def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])
+
+
+def children_of(pid: int) -> list[int]:
+    """The processes that a process has started, and those that these have."""
+    found: list[int] = []
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        with suppress(OSError):
+            for child in map(int, path.read_text().split()):
+                found += [child, *children_of(child)]
+    return found
 
 
 @define(eq=False)
@@ -75,11 +85,10 @@ class EngineProcess:
 
     def _signal(self, number: int) -> None:
         assert self.process is not None
-        # PostgreSQL is many processes; each server has a group of its own.
-        try:
-            os.killpg(self.process.pid, number)
-        except ProcessLookupError:
-            return
+        # PostgreSQL is many processes, each of which leads a group of its own.
+        for pid in (self.process.pid, *children_of(self.process.pid)):
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
 
     def _popen(self, command: list[str], **options: Any) -> subprocess.Popen[bytes]:
         with (self.folder / "engine.log").open("ab") as log:
@@ -122,9 +131,20 @@ class RedisServer(EngineProcess):
 
 
 @define(eq=False)
+class SentinelServer(RedisServer):
+    """A sentinel of Redis."""
+
+    def _spawn(self) -> subprocess.Popen[bytes]:
+        command = f"redis-server {self.folder}/sentinel.conf --sentinel --port {self.port} --bind 127.0.0.1"
+        return self._popen([*command.split(), "--dir", str(self.folder)])
+
+
+@define(eq=False)
 class PostgresServer(EngineProcess):
     """PostgreSQL with a new cluster of databases. It never flushes: no test cuts the power."""
 
+    # Settings of postgresql.conf beside the tests' own.
+    changes: Mapping[str, object] = field(factory=dict)
     is_made: bool = False
     databases: int = 0
 
@@ -172,6 +192,7 @@ class PostgresServer(EngineProcess):
             "fsync": "off",
             "shared_buffers": "16MB",
             "max_connections": "80",
+            **self.changes,
         }
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         return self._popen([str(postgres_program("postgres")), "-D", str(data), *options], **as_postgres())
@@ -213,12 +234,30 @@ def running_redis(*options: str) -> Iterator[RedisServer]:
 
 
 @contextmanager
-def running_postgres() -> Iterator[PostgresServer]:
-    """A server of PostgreSQL, or a skipped test."""
+def running_sentinels(master: RedisServer, name: str, count: int = 3) -> Iterator[list[SentinelServer]]:
+    """Sentinels of a running master and its replicas. Most of them must agree that it is down."""
+    with ExitStack() as stack:
+        sentinels: list[SentinelServer] = []
+        for _ in range(count):
+            folder = stack.enter_context(_folder())
+            # A sentinel writes what it learns into its configuration.
+            (folder / "sentinel.conf").write_text(
+                f"sentinel monitor {name} 127.0.0.1 {master.port} {count // 2 + 1}\n"
+                f"sentinel down-after-milliseconds {name} 1000\nsentinel failover-timeout {name} 5000\n"
+            )
+            sentinels.append(SentinelServer(folder))
+            sentinels[-1].start()
+            stack.callback(sentinels[-1].kill)
+        yield sentinels
+
+
+@contextmanager
+def running_postgres(**changes: object) -> Iterator[PostgresServer]:
+    """A server of PostgreSQL with these settings, or a skipped test."""
     if postgres_program("initdb") is None:
         pytest.skip("postgresql is not installed (scripts/system-packages)")
     with _folder() as folder:
-        yield from _run(PostgresServer(folder))
+        yield from _run(PostgresServer(folder, changes=changes))
 
 
 def _run(server: Any) -> Iterator[Any]:

@@ -47,15 +47,17 @@ async def open_redis_ledger(
     name: str = "gw-1",
     refuses: bool = False,
     limit_s: float = LIMIT_S,
+    workers: int = 1,
 ) -> RedisLedger:
-    """A node with one worker. Its tasks run in the nursery."""
-    node = Node(name, uuid4().hex)
+    """A worker of a node, which has so many. Its tasks run in the nursery. Workers of one node share its memory."""
+    node = Node(name, uuid4().hex if workers == 1 else name)
     segment = stack.enter_context(closing(open_segment(folder / f"{name}.mem", slots=1024)))
     spend = stack.enter_context(closing(SharedSpend(segment)))
     address = RedisAddress((("127.0.0.1", server.port),))
     client = RedisClient(connect_to(address), limit_s, SCRIPTS, [greet_for(address)])
     heartbeat = Heartbeat(client, node)
-    buckets = RedisBuckets(client, AwayBuckets(node, SharedBuckets(segment), 1, refuses))
+    client.opening = heartbeat.open
+    buckets = RedisBuckets(client, AwayBuckets(node, SharedBuckets(segment), workers, refuses))
     permits = RedisPermits(client, node, LeaseBook(spend), refuses)
     heartbeat.on_beat.append(buckets.catch_up)
     await client.check(heartbeat.claim)

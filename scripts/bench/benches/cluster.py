@@ -3,20 +3,24 @@
 One worker on its own core, nginx as the provider, the engines on the load's core. `added` is the median's difference at
 one connection; `share` is the cluster's part of the requests a second at 32. Exit status 1 where more than 0.4 ms is
 added, or less than 60 % is left. Needs redis-server, postgresql and nginx (scripts/system-packages).
+
+The second table is of outages: an engine is killed or stopped under load, and comes back. Exit status 1 also where a
+request fails, or where the 99th percentile is more than 5 ms above the one before, after the first second.
 """
 
 from __future__ import annotations
 
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import count
-from statistics import median
+from statistics import median, quantiles
 from time import perf_counter
 
 import psycopg
 import trio
+from attrs import frozen
 
 from pg_trio.store.token_file import PREFIX_CHARS, hash_token
 from scripts.bench.harness.cli import Options, Parser, Reports, say
@@ -40,6 +44,27 @@ ENDPOINTS: Mapping[str, Mapping[str, object]] = {
     "budget": BUDGET,
     "all stages": ALL_STAGES,
 }
+# The engine's place in `Engines`, how it goes and how it comes back, and the endpoint that needs it.
+OUTAGES: Mapping[str, tuple[str, str, str, str]] = {
+    "Redis killed": ("redis", "kill", "start", "exact limit"),
+    "Redis stopped": ("redis", "freeze", "thaw", "exact limit"),
+    "PostgreSQL killed": ("postgres", "kill", "start", "budget"),
+    "PostgreSQL stopped": ("postgres", "freeze", "thaw", "budget"),
+}
+OUTAGE_CALLERS, BEFORE_S, BACK_S = 4, 3.0, 6.0
+# Calls of the first second may meet their limit (`redis_timeout_ms`).
+FIRST_S = 1.0
+MOST_LATER_MS = 5.0
+_OUTAGE_HEAD = (
+    "outage",
+    "calls",
+    "failed",
+    "before p99 ms",
+    "first second, most ms",
+    "later p99 ms",
+    "added",
+    "back p99 ms",
+)
 _HEAD = (
     "endpoint",
     "alone p50 ms",
@@ -62,8 +87,24 @@ def run(options: Options) -> Reports:
         raise BenchError("redis-server and postgresql are needed (scripts/system-packages)")
     calls, rounds = (1_500, 2) if options.quick else (10_000, 4)
     names = options.only or list(ENDPOINTS)
+    with open_site("nginx") as site, running_redis() as redis, running_postgres() as postgres:
+        engines = Engines(redis, postgres)
+        yield from compare(site, engines, names, calls, rounds)
+        yield measure_outages(site, engines, 5.0 if options.quick else 60.0)
+
+
+@frozen(slots=True)
+class Engines:
+    """The servers of a bench."""
+
+    redis: RedisServer
+    postgres: PostgresServer
+
+
+def compare(site: Site, engines: Engines, names: list[str], calls: int, rounds: int) -> Reports:
+    """A gateway alone and one with `[cluster]`."""
     found: dict[tuple[str, str], list[tuple[float, ...]]] = {}
-    with open_site("nginx") as site, open_gateways(site, names) as gateways:
+    with open_gateways(site, engines, names) as gateways:
         for number in range(rounds):
             for name in names:
                 for kind, running in gateways.items():
@@ -84,25 +125,26 @@ def run(options: Options) -> Reports:
 
 
 @contextmanager
-def open_gateways(site: Site, names: list[str]) -> Iterator[dict[str, RunningGateway]]:
+def open_gateways(
+    site: Site, engines: Engines, names: list[str], kinds: Sequence[str] = ("alone", "cluster")
+) -> Iterator[dict[str, RunningGateway]]:
     """Both gateways, which are called by turns, on one core."""
     with ExitStack() as stack:
-        redis, postgres = stack.enter_context(running_redis()), stack.enter_context(running_postgres())
         upstream = stack.enter_context(site.run_upstream())
         endpoints = [Endpoint(slug_of(name), {"up": "gpt-4o-mini"}, ENDPOINTS[name]) for name in names]
         gateways = {}
-        for kind in ("alone", "cluster"):
+        for kind in kinds:
             files = set_up(site.make_folder(kind), {"up": upstream.base_url}, endpoints)
             if kind == "cluster":
-                join_cluster(files, redis, postgres)
+                join_cluster(files, engines)
             gateways[kind] = stack.enter_context(site.run_gateway(files))
         yield gateways
 
 
-def join_cluster(files: GatewayFiles, redis: RedisServer, postgres: PostgresServer) -> None:
+def join_cluster(files: GatewayFiles, engines: Engines) -> None:
     """Let a gateway be a node of a new cluster, which knows its token."""
-    url = postgres.create_database()
-    section = f'[cluster]\nredis_url = "{redis.url}"\npostgres_url = "{url}"\nnode = "bench"\n'
+    url = engines.postgres.create_database()
+    section = f'[cluster]\nredis_url = "{engines.redis.url}"\npostgres_url = "{url}"\nnode = "bench"\n'
     files.configuration.write_text(section + files.configuration.read_text())
     subprocess.run([PG_TRIO, "migrate", "--config", str(files.configuration)], check=True, timeout=60)
     with psycopg.connect(url, autocommit=True) as connection:
@@ -133,6 +175,69 @@ def measure(gateway: RunningGateway, name: str, calls: int) -> tuple[float, ...]
     trio.run(run_crowd, AT_ONCE, lambda _: ask(numbers, calls))
     per_s = calls / (perf_counter() - started)
     return p50_ms, per_s, (measure_cpu_s(*gateway.workers) - cpu_s) / calls * 1e6
+
+
+@frozen(slots=True)
+class Call:
+    """When a call began (seconds of one clock), how long it took, and its status."""
+
+    at: float
+    took_ms: float
+    status: int
+
+
+def measure_outages(site: Site, engines: Engines, away_s: float) -> Report:
+    """What calls take while an engine is away, and when it is back."""
+    rows, wrong = [], []
+    with open_gateways(site, engines, ["exact limit", "budget"], ["cluster"]) as gateways:
+        for outage in OUTAGES:
+            calls, began_at, ended_at = trio.run(call_through, gateways["cluster"], engines, outage, away_s)
+            failed = sum(call.status != 200 for call in calls)
+            before = p99_of(calls, 0.0, began_at)
+            first = max(call.took_ms for call in calls if began_at - FIRST_S <= call.at < began_at + FIRST_S)
+            later = p99_of(calls, began_at + FIRST_S, ended_at)
+            back = p99_of(calls, ended_at, float("inf"))
+            figures = [f"{figure:.2f}" for figure in (before, first, later)]
+            rows.append((outage, f"{len(calls):,}", str(failed), *figures, f"{later - before:+.2f}", f"{back:.2f}"))
+            say(f"{outage}: {rows[-1]}")
+            wrong += [f"{outage}: {failed} failed requests"] if failed else []
+            wrong += [f"{outage}: p99 {later - before:.1f} ms more"] if later - before > MOST_LATER_MS else []
+    return Report([Table(_OUTAGE_HEAD, rows)], {}, wrong)
+
+
+async def call_through(
+    gateway: RunningGateway, engines: Engines, outage: str, away_s: float
+) -> tuple[list[Call], float, float]:
+    """All calls; when the engine went, and when it came back."""
+    place, begin, end, name = OUTAGES[outage]
+    engine = getattr(engines, place)
+    request = gateway.files.target(gateway.port, slug_of(name), {"message": QUESTION}).as_bytes()
+    calls: list[Call] = []
+
+    async def ask() -> None:
+        async with await Caller.connect(gateway.port) as caller:
+            while True:
+                at = perf_counter()
+                answer = await caller.call(request)
+                calls.append(Call(at, (perf_counter() - at) * 1000, answer.status))
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(OUTAGE_CALLERS):
+            nursery.start_soon(ask)
+        await trio.sleep(BEFORE_S)
+        began_at = perf_counter()
+        await trio.to_thread.run_sync(getattr(engine, begin))
+        await trio.sleep(away_s)
+        ended_at = perf_counter()
+        await trio.to_thread.run_sync(getattr(engine, end))
+        await trio.sleep(BACK_S)
+        nursery.cancel_scope.cancel()
+    return calls, began_at, ended_at
+
+
+def p99_of(calls: Sequence[Call], since: float, until: float) -> float:
+    """The 99th percentile of calls that began in this time, in milliseconds."""
+    return quantiles([call.took_ms for call in calls if since <= call.at < until], n=100)[98]
 
 
 def slug_of(name: str) -> str:

@@ -1,4 +1,4 @@
-"""The commands' operations on a cluster. Tokens are in PostgreSQL; a node's own files are administered as on one machine."""
+"""The commands' operations on a cluster. Tokens are in PostgreSQL; a node's own files are treated as on one machine."""
 
 from __future__ import annotations
 

@@ -277,6 +277,7 @@ async def open_redis(cluster: ClusterSettings, node: Node, lifetime: Lifetime) -
         connect_to(cluster.redis), cluster.redis_timeout_ms / 1000, SCRIPTS, [greet_for(cluster.redis)]
     )
     heartbeat = Heartbeat(client, node)
+    client.opening = heartbeat.open
     try:
         await client.check(heartbeat.claim)
     except EngineAway as away:

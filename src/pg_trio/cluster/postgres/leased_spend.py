@@ -95,6 +95,8 @@ class LeasedSpend:
     _low: trio.Event = field(factory=trio.Event)
     _worker: UUID = field(factory=uuid4)
     _is_closing: bool = False
+    # Since when PostgreSQL has answered without a break; None while it is away.
+    _heard_since: float | None = None
 
     @property
     def granted(self) -> GrantedAmounts:
@@ -240,6 +242,9 @@ class LeasedSpend:
                 await self.tell()
             except (EngineAway, psycopg.Error, Overloaded) as away:
                 logger.debug("settled budgets could not be told: %s", away)
+                self._heard_since = None
+            else:
+                self._heard_since = self.clock() if self._heard_since is None else self._heard_since
             await trio.sleep(TELL_S)
 
     async def adopt(self) -> None:
@@ -333,13 +338,24 @@ class LeasedSpend:
         while True:
             await trio.sleep(REAP_EVERY_S)
             try:
-                (count,) = await self._ask(REAP, self.silent_s)
+                count = await self.reap()
                 await self._run(FORGET)
             except (EngineAway, psycopg.Error) as away:
                 logger.debug("leases of silent nodes could not be taken back: %s", away)
             else:
                 if count:
                     logger.warning("took back what %d silent nodes had leased of budgets", count)
+
+    async def reap(self) -> int:
+        """Take back what holders that were not seen for `silent_s` have not spent. Returns the number of holders.
+
+        Nothing is taken back until PostgreSQL has answered for as long: after an outage every holder looks silent.
+        Raises EngineAway, psycopg.Error.
+        """
+        if self._heard_since is None or self.clock() - self._heard_since < self.silent_s:
+            return 0
+        (count,) = await self._ask(REAP, self.silent_s)
+        return count
 
     async def aclose(self) -> None:
         """Return what is not spent. The requests have ended."""

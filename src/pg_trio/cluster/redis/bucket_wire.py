@@ -17,6 +17,9 @@ from pg_trio.shared_memory.token_bucket import NANO, BucketsTaken, Rate, rates_o
 TAKE, GIVE = read_script("take"), read_script("give")
 
 MICRO_NS = 1000
+# A bucket may owe what refills in this time: so long it may refuse everything (take.lua). Limits are to be exact again
+# within 5 s of Redis's return.
+MOST_OWED_S = 3.0
 
 
 @frozen(slots=True, eq=False)
@@ -84,6 +87,21 @@ def give_arguments(given: Sequence[tuple[BucketGroup, int]]) -> tuple[list[Argum
     return keys, arguments
 
 
+def owed_arguments(
+    owed: Sequence[tuple[BucketGroup, Sequence[int]]], *, may_owe: bool
+) -> tuple[list[Argument], list[Argument]]:
+    """Keys and arguments of the script `give`, which takes so many tokens of each bucket. `may_owe`: also of an empty
+    one."""
+    keys: list[Argument] = []
+    arguments: list[Argument] = []
+    owed_ns = int(MOST_OWED_S * NANO) if may_owe else 0
+    for group, tokens in owed:
+        keys += group.keys
+        for rate, full_ns, amount in zip(group.rates, group.full_ns, tokens, strict=True):
+            arguments += (_micro(rate.token_ns), _micro(full_ns + min(owed_ns, full_ns)), -amount)
+    return keys, arguments
+
+
 def read_take(reply: Sequence[Reply], wanted: Sequence[Wanted]) -> TakeReply:
     """The reply of the script `take`. Raises EngineAway if it is none."""
     numbers = [number for number in reply if isinstance(number, int)]
@@ -100,7 +118,8 @@ def read_take(reply: Sequence[Reply], wanted: Sequence[Wanted]) -> TakeReply:
 
 def state_taken(group: BucketGroup, missing_ns: Sequence[int], now_ns: int, refused_amount: int = 0) -> BucketsTaken:
     """What a request learns of a group: a take, or the refusal of `refused_amount` tokens."""
-    full_at = [now_ns + missing for missing in missing_ns]
+    # What is owed as well makes a wait longer, but none is left either way.
+    full_at = [now_ns + min(missing, rate.full_ns) for missing, rate in zip(missing_ns, group.rates, strict=True)]
     refused = find_refusal(group, missing_ns, refused_amount) if refused_amount else None
     return BucketsTaken(refused, full_at, group.rates, now_ns)
 

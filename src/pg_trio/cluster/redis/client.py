@@ -34,6 +34,8 @@ RECONNECT_S = 0.25
 CONNECT_LIMIT_S = 2.0
 
 Connect = Callable[[], Awaitable[trio.abc.Stream]]
+# Called with a fresh link when it is greeted. What it returns is called when the link is in use, before any other call.
+Opening = Callable[[RedisLink], Awaitable[Callable[[], None]]]
 # Called with a fresh link before any other call may use it. It raises EngineAway if the server is not usable.
 Greet = Callable[[RedisLink], Awaitable[None]]
 
@@ -50,6 +52,7 @@ class RedisClient:
     is_quiet: bool = False
     # Trio's clock at which the link was made; before the first one, none was.
     linked_at: float = field(default=math.inf, init=False)
+    opening: Opening | None = None
     _link: RedisLink | None = field(default=None, init=False)
     _is_told_away: bool = field(default=False, init=False)
     _is_starting: bool = field(default=False, init=False)
@@ -123,7 +126,7 @@ class RedisClient:
         we can use, and what the steps raise."""
         try:
             async with trio.open_nursery() as nursery:
-                self._link = await self._connect(nursery)
+                await self._open(nursery)
                 for step in steps:
                     await step()
                 self._is_starting = True
@@ -140,8 +143,7 @@ class RedisClient:
         while True:
             try:
                 async with trio.open_nursery() as nursery:
-                    self._link = await self._connect(nursery)
-                    self.linked_at = trio.current_time()
+                    await self._open(nursery)
                     self._note(None)
             except* (EngineAway, StoreError) as lost:
                 self._note("; ".join(str(each) for each in lost.exceptions))
@@ -149,8 +151,16 @@ class RedisClient:
                 self._link = None
             await trio.sleep(RECONNECT_S)
 
+    async def _open(self, nursery: trio.Nursery) -> None:
+        """Make a link that was greeted, and use it; it runs in the nursery, and its end ends the nursery."""
+        link = await self._connect(nursery)
+        begin = None if self.opening is None else await self.opening(link)
+        link.limit_s = self.limit_s
+        self._link, self.linked_at = link, trio.current_time()
+        if begin is not None:
+            begin()
+
     async def _connect(self, nursery: trio.Nursery) -> RedisLink:
-        """A link that was greeted; it runs in the nursery, and its end ends the nursery."""
         try:
             with trio.fail_after(CONNECT_LIMIT_S):
                 stream = await self.connect()
@@ -162,7 +172,6 @@ class RedisClient:
             await greet(link)
         for script in self.scripts:
             await link.send(script.load()).wait()
-        link.limit_s = self.limit_s
         return link
 
     def _note(self, away: str | None) -> None:

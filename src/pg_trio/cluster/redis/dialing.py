@@ -142,9 +142,12 @@ async def _open_stream(host: str, port: int, context: ssl.SSLContext | None) -> 
 
 
 def _reason(error: BaseException) -> str:
+    if isinstance(error, ssl.SSLError):
+        # Its number is OpenSSL's own, not the system's.
+        return f"TLS: {str(error).partition('] ')[2] or error}"
     if isinstance(error, OSError) and error.errno:
         return os.strerror(error.errno)
-    # Trio names the reason of each address in what caused its own error.
+    # Trio names the reason of each address in what caused its own error, and that of a failed handshake.
     cause = error.__cause__
     if isinstance(cause, BaseExceptionGroup):
         cause = cause.exceptions[0]

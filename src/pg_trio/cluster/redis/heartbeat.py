@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from uuid import uuid4
 
 import trio
@@ -14,7 +15,8 @@ from pg_trio.cluster.engine_away import EngineAway
 from pg_trio.cluster.node import Node
 from pg_trio.cluster.redis.client import RedisClient
 from pg_trio.cluster.redis.keys import MARK, NODES, node_key
-from pg_trio.cluster.redis.resp import Reply
+from pg_trio.cluster.redis.redis_link import RedisLink
+from pg_trio.cluster.redis.resp import Argument, Reply
 from pg_trio.cluster.redis.scripts import read_script
 from pg_trio.errors import StoreError
 
@@ -52,15 +54,26 @@ class Heartbeat:
     async def run(self) -> None:
         """The task of a worker."""
         while True:
+            # Each link begins with a beat (`open`).
+            await trio.sleep(BEAT_EVERY_S)
             # The client says that Redis is away. The number of nodes stays as it was, and so does each one's share.
             with suppress(EngineAway):
                 await self._beat()
-            await trio.sleep(BEAT_EVERY_S)
+
+    async def open(self, link: RedisLink) -> Callable[[], None]:
+        """The first beat of a fresh link (see client.Opening). So Redis is told what it does not know before it is
+        asked for more. Raises EngineAway."""
+        reply = await link.send(BEAT.call(*self._arguments())).wait()
+        if not isinstance(reply, list):
+            raise EngineAway("Redis refused a script")
+        return partial(self._note, reply)
 
     async def _beat(self) -> None:
+        self._note(await self.client.run_script(BEAT, *self._arguments()))
+
+    def _arguments(self) -> tuple[Sequence[Argument], Sequence[Argument]]:
         keys = (node_key(self.node.name), NODES, MARK)
-        life_ms = int(NODE_LIFE_S * 1000)
-        self._note(await self.client.run_script(BEAT, keys, (self.node.id, self.node.name, life_ms, uuid4().hex)))
+        return keys, (self.node.id, self.node.name, int(NODE_LIFE_S * 1000), uuid4().hex)
 
     def _note(self, reply: list[Reply]) -> None:
         is_ours, live, mark = reply

@@ -28,6 +28,7 @@ from pg_trio.cluster.redis.bucket_wire import (
     Wanted,
     find_refusal,
     give_arguments,
+    owed_arguments,
     read_take,
     state_taken,
     take_arguments,
@@ -43,6 +44,8 @@ logger = logging.getLogger("pg_trio.cluster")
 LEASES_A_CALL = 100
 # Old leases are looked for this often; less than RETURN_S.
 SWEEP_S = 0.05
+# How late the node's shares know what a worker has used (away_buckets.py, rule 2).
+SHARE_EVERY_S = 0.25
 # Keys whose plan is remembered.
 MOST_PLANS = 20_000
 # Owed tokens told to Redis in one command after its return.
@@ -189,6 +192,7 @@ class RedisBuckets:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._refill)
             nursery.start_soon(self._sweep)
+            nursery.start_soon(self._share_use)
 
     async def _refill(self) -> None:
         while True:
@@ -231,6 +235,11 @@ class RedisBuckets:
                 if tokens:
                     self.away.note(lease.key, lease.limits, now, -tokens)
 
+    async def _share_use(self) -> None:
+        while True:
+            await trio.sleep(SHARE_EVERY_S)
+            self.away.share_use(self.clock())
+
     def _spend(self, lease: BucketLease, amount: int, now: float) -> Taken | None:
         taken = lease.spend(amount, now)
         if taken is not None and lease.is_low and not lease.is_asked:
@@ -251,9 +260,9 @@ class RedisBuckets:
         """Take from the buckets in Redis what it does not know of."""
         owed = self.away.end(self.clock(), has_lost_data=has_lost_data)
         for start in range(0, len(owed), OWED_A_CALL):
-            self._give(
-                [(self._plan(key, limits).group, -tokens) for key, limits, tokens in owed[start : start + OWED_A_CALL]]
-            )
+            taken = [(self._plan(one.key, one.limits).group, one.tokens) for one in owed[start : start + OWED_A_CALL]]
+            # What was used in all is an estimate; what was admitted is not.
+            self.client.tell(GIVE.call(*owed_arguments(taken, may_owe=not has_lost_data)))
 
     # ── small steps ──────────────────────────────────────────────────────────────────────────────────────────────────
 

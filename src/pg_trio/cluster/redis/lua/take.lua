@@ -1,6 +1,7 @@
 -- Take from the buckets of several groups, or from none: GCRA, by Redis's clock.
 --
--- A bucket is the time at which it will be full again, in microseconds since 2025. No key: it is full.
+-- A bucket is the time at which it will be full again, in microseconds since 2025. No key: it is full. It may be owed
+-- tokens that nodes admitted while they did not reach Redis, never more than it holds: those refill first.
 -- KEYS: one for each bucket. ARGV, five for each: the time of one token and of all (microseconds), the least and the
 -- most tokens to take, the number of its group. Each bucket of a group gives the same number of tokens.
 -- Reply: whether it was refused, the tokens of each group, and what each bucket misses afterwards (nanoseconds).
@@ -11,9 +12,9 @@ for i, key in ipairs(KEYS) do
   local token, full, least, most = ARGV[5 * i - 4], tonumber(ARGV[5 * i - 3]), tonumber(ARGV[5 * i - 2]), tonumber(ARGV[5 * i - 1])
   local group = tonumber(ARGV[5 * i])
   local full_at = tonumber(redis.call('GET', key) or now)
-  missing[i] = math.min(math.max(full_at - now, 0), full)
+  missing[i] = math.min(math.max(full_at - now, 0), 2 * full)
   -- A tenth of a microsecond: what doubles lose at the times of the next decades.
-  local room = math.floor((full - missing[i] + 0.1) / token)
+  local room = math.max(math.floor((full - missing[i] + 0.1) / token), 0)
   if room < least then
     refused = 1
   end
