@@ -427,7 +427,7 @@ async def start_served(world: ClusterWorld, count: int) -> tuple[list[ServedNode
     for number in range(1, count + 1):
         home = world.folder / f"served-{number}"
         await trio.Path(home).mkdir()
-        places = {"redis_port": world.redis.port, "postgres_url": world.postgres_url, "node": f"gw-{number}"}
+        places = {"redis_url": world.redis.url, "postgres_url": world.postgres_url, "node": f"gw-{number}"}
         text = CLUSTER.format(**places, away="local", redis_ms=2000, postgres_ms=5000)
         text += CREDENTIALS.format(base_url=simulator.base_url) + CONFIGURATION
         await trio.Path(home / "pg.toml").write_text(text)

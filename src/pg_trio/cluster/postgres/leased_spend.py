@@ -35,6 +35,7 @@ from pg_trio.cluster.node import Node
 from pg_trio.cluster.postgres.granted_amounts import GRANTED, GrantedAmounts, mend_leases
 from pg_trio.cluster.postgres.lease_account import AskedLease, LeaseAccount, ReturnedLease, lock_free
 from pg_trio.cluster.postgres.postgres_pool import PostgresPool
+from pg_trio.cluster.postgres.spend_reading import read_spends
 from pg_trio.cluster.postgres.trio_connection import TrioConnection
 from pg_trio.errors import Overloaded
 from pg_trio.ledger.protocols import MUST_WAIT, MustWait, Spend
@@ -59,11 +60,6 @@ REPORT = (
     "SELECT pgtrio.report_budget(r.endpoint, r.month, %s, %s, r.id, r.settled, r.returned) FROM"
     " unnest(%s::bytea[], %s::integer[], %s::uuid[], %s::bigint[], %s::bigint[])"
     " AS r (endpoint, month, id, settled, returned)"
-)
-SPENT = (
-    "SELECT b.endpoint, coalesce(sum(l.settled), 0), b.leased FROM pgtrio.budgets b"
-    " LEFT JOIN pgtrio.budget_leases l ON l.endpoint = b.endpoint AND l.month = b.month"
-    " WHERE b.month = %s AND b.endpoint = ANY(%s) GROUP BY b.endpoint, b.leased"
 )
 SEEN = (
     "INSERT INTO pgtrio.holders (holder, node) VALUES (%s, %s)"
@@ -155,18 +151,11 @@ class LeasedSpend:
         self.settle_nowait(key, month, reserved_amount, spent)
 
     async def read(self, keys: Sequence[bytes], month: int) -> dict[bytes, Spend]:
-        """See SpendBook. What nodes have leased and not spent counts as reserved, and the spend of the last second may
-        still count so."""
-
-        async def read(connection: TrioConnection) -> dict[bytes, Spend]:
-            rows = await (await connection.execute(SPENT, (month, list(keys)))).fetchall()
-            return {bytes(key): (int(settled), int(leased - settled)) for key, settled, leased in rows}
-
+        """See SpendBook."""
         try:
-            found = await self.pool.use(read)
+            return await read_spends(self.pool, keys, month)
         except (EngineAway, psycopg.Error) as away:
             raise Overloaded(RETRY_AFTER_S) from away
-        return {key: found.get(key, (0, 0)) for key in keys}
 
     # ── leases ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
