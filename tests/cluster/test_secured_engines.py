@@ -15,13 +15,14 @@ from attrs import frozen
 from tests.cluster.waiting import LIMIT_S, wait_for
 from tests.cluster.world import ClusterWorld, ask
 from tests.support.engines import PostgresServer, RedisServer, as_postgres, free_port, running_postgres, running_redis
-from tests.support.gateway import endpoint, project
+from tests.support.gateway import PROJECT, endpoint, project
+from tests.support.wire import bearer, post, send_raw
 
 pytestmark = pytest.mark.slow
 
 CONFIGURATION = project() + endpoint("narrow", rate_limit_per_hour=20) + endpoint("talk", sessions_enabled=True)
 # A user with a password, and no more rights than the gateway needs.
-USER = "gateway on >s3cret/word ~pg_trio:* &* -@all +@read +@write +@scripting +@connection +info +role +time"
+USER = "gateway on >s3cret/word ~pg_trio:* &pg_trio:* -@all +@read +@write +@scripting +@connection +@pubsub +info +role +time"
 CURVE = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2")
 
 
@@ -136,6 +137,26 @@ async def test_both_engines_over_tls(
     ours = [line for line in clients if "user=gateway" in line]
     assert 2 == len(ours) == sum(f" laddr=127.0.0.1:{secured_redis.port} " in line for line in ours)
     assert "t" == encrypted
+
+
+async def test_rights_of_the_user_suffice_for_kept_answers(
+    nursery: trio.Nursery, tmp_path: Path, redis: RedisServer, postgres_server: PostgresServer, postgres_url: str
+) -> None:
+    redis.command("ACL", "SETUSER", *USER.split())
+    world = ClusterWorld(nursery, tmp_path, redis, postgres_server, postgres_url)
+    url = redis.url.replace("redis://", "redis://gateway:s3cret%2Fword@")
+    nodes = await world.start(CONFIGURATION + endpoint("ask"), 2, redis_url=url)
+    headers = (bearer(world.make_token()), ("idempotency-key", "key-1"))
+
+    answers = [
+        await send_raw(node.port, post(f"/api/{PROJECT}/ask", {"message": "Hello"}, *headers)) for node in nodes
+    ]
+    await world.stop()
+
+    assert "" == redis.command("ACL", "LOG")
+    assert [200, 200] == [answer.status for answer in answers]
+    assert answers[0].body == answers[1].body
+    assert [1, 0] == [len(node.simulator.requests) for node in nodes]
 
 
 async def test_unknown_authority_is_not_trusted(
