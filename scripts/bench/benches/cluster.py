@@ -4,19 +4,21 @@ One worker on its own core, nginx as the provider, the engines on the load's cor
 one connection; `share` is the cluster's part of the requests a second at 32. Exit status 1 where more than 0.4 ms is
 added, or less than 60 % is left. Needs redis-server, postgresql and nginx (scripts/system-packages).
 
-The second table is of outages: an engine is killed or stopped under load, and comes back. Exit status 1 also where a
-request fails, or where the 99th percentile is more than 5 ms above the one before, after the first second.
+The second table is what a request sends to the engines, without what a node sends that serves none. The third one is of
+outages: an engine is killed or stopped under load, and comes back. Exit status 1 also where a request fails, or where
+the 99th percentile is more than 5 ms above the one before, after the first second.
 """
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import count
 from statistics import median, quantiles
-from time import perf_counter
+from time import perf_counter, sleep
 
 import psycopg
 import trio
@@ -65,6 +67,16 @@ _OUTAGE_HEAD = (
     "added",
     "back p99 ms",
 )
+# For the statistics of PostgreSQL: a connection reports at most once a second.
+SETTLE_S = 2.0
+STANDING_S = 5.0
+_TRAFFIC_HEAD = (
+    "endpoint",
+    "calls of Redis a request",
+    "bytes to Redis",
+    "bytes from Redis",
+    "commits of PostgreSQL a request",
+)
 _HEAD = (
     "endpoint",
     "alone p50 ms",
@@ -90,6 +102,7 @@ def run(options: Options) -> Reports:
     with open_site("nginx") as site, running_redis() as redis, running_postgres() as postgres:
         engines = Engines(redis, postgres)
         yield from compare(site, engines, names, calls, rounds)
+        yield measure_traffic(site, engines, names, calls)
         yield measure_outages(site, engines, 5.0 if options.quick else 60.0)
 
 
@@ -184,6 +197,62 @@ class Call:
     at: float
     took_ms: float
     status: int
+
+
+@frozen(slots=True)
+class Traffic:
+    """What went to the engines so far, and when that was read."""
+
+    at: float
+    calls: float
+    bytes_in: float
+    bytes_out: float
+    commits: float
+    reply_bytes: int
+
+    @classmethod
+    def read(cls, engines: Engines, url: str) -> Traffic:
+        """As the engines say. Scripts count once, whatever they do inside."""
+        sleep(SETTLE_S)
+        stats = engines.redis.command("INFO", "stats") + "\n" + engines.redis.command("INFO", "commandstats")
+        said = dict(line.strip().partition(":")[::2] for line in stats.splitlines() if ":" in line)
+        scripts = re.search(r"calls=(\d+)", said.get("cmdstat_evalsha", "calls=0"))
+        commits = engines.postgres.query(
+            "SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()", url
+        )
+        bytes_in, bytes_out = (float(said[f"total_net_{way}_bytes"]) for way in ("input", "output"))
+        # The reply that was just read is not counted in it yet, but will be.
+        return cls(
+            perf_counter(), float(scripts[1]) if scripts else 0.0, bytes_in, bytes_out, float(commits), len(stats)
+        )
+
+    def since(self, before: Traffic) -> tuple[float, list[float]]:
+        """The seconds, and the growth of calls, of bytes to and from Redis, and of commits."""
+        bytes_out = self.bytes_out - before.bytes_out - before.reply_bytes
+        bytes_in = self.bytes_in - before.bytes_in
+        return self.at - before.at, [self.calls - before.calls, bytes_in, bytes_out, self.commits - before.commits]
+
+
+def measure_traffic(site: Site, engines: Engines, names: list[str], calls: int) -> Report:
+    """What a request sends to the engines, without what a node sends that serves none."""
+    rows: list[tuple[str, ...]] = []
+    with open_gateways(site, engines, names, ["cluster"]) as gateways:
+        gateway = gateways["cluster"]
+        url = engines.postgres.url_of(f"test_{engines.postgres.databases}")
+        idle = Traffic.read(engines, url)
+        sleep(STANDING_S)
+        seconds, grown = Traffic.read(engines, url).since(idle)
+        standing = [each / seconds for each in grown]
+        for name in names:
+            before = Traffic.read(engines, url)
+            measure(gateway, name, calls)
+            seconds, grown = Traffic.read(engines, url).since(before)
+            asked = calls + calls // 4
+            each = [(one - still * seconds) / asked for one, still in zip(grown, standing, strict=True)]
+            rows.append((name, f"{each[0]:.3f}", f"{each[1]:,.0f}", f"{each[2]:,.0f}", f"{each[3]:.3f}"))
+            say(f"{name}: {rows[-1]}")
+    rows.append(("standing, a second", *[f"{one:,.1f}" for one in standing]))
+    return Report([Table(_TRAFFIC_HEAD, rows)], {})
 
 
 def measure_outages(site: Site, engines: Engines, away_s: float) -> Report:
