@@ -97,6 +97,7 @@ async def test_damaged_journal_is_told_at_the_start(nursery: trio.Nursery, site:
     for pid in reversed(pids):
         os.kill(pid, signal.SIGKILL)
     await wait_until(lambda: not any(is_running(pid) for pid in pids))
+    await served.process.wait()
     (site.data / "tokens.db-wal").write_bytes(b"garbage" * 1000)
 
     again = await site.serve(nursery)
