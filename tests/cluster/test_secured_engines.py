@@ -148,9 +148,7 @@ async def test_rights_of_the_user_suffice_for_kept_answers(
     nodes = await world.start(CONFIGURATION + endpoint("ask"), 2, redis_url=url)
     headers = (bearer(world.make_token()), ("idempotency-key", "key-1"))
 
-    answers = [
-        await send_raw(node.port, post(f"/api/{PROJECT}/ask", {"message": "Hello"}, *headers)) for node in nodes
-    ]
+    answers = [await send_raw(node.port, post(f"/api/{PROJECT}/ask", {"message": "Hello"}, *headers)) for node in nodes]
     await world.stop()
 
     assert "" == redis.command("ACL", "LOG")

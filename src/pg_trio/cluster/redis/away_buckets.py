@@ -4,19 +4,19 @@ Rules:
 1. A node's share of a limit is the limit divided by the nodes that lived when Redis was last heard.
 2. A share does not begin full: each worker takes out of it what it uses of the limit, also while Redis is there
    (`share_use`). So a worker that alone cannot reach Redis knows what the node's other workers have used.
-3. When Redis is back, each worker takes from its buckets there what it has used beyond what Redis knows, also where
-   that is more than they have: what was too much is then admitted less. Redis's buckets have refilled meanwhile, and
-   so has what Redis knows here. If Redis has lost its data, the worker takes all that it has used of the limit, down
-   to empty: then the limits are exact again.
+3. When Redis is back, each worker takes from its buckets there what it has admitted within their last window, also
+   where that is more than they have: what was too much is then admitted less. If Redis has lost its data, the worker
+   takes all that it has used of the limit, down to empty: then the limits are exact again.
 """
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
-from attrs import define, evolve, field, frozen
+from attrs import define, field, frozen
 
 from pg_trio.cluster.node import Node
 from pg_trio.cluster.share import share_limits
@@ -47,6 +47,8 @@ class _Used:
     limits: Limits
     rates: tuple[Rate, ...]
     full_at: list[int]
+    # How many workers share the limit, as far as was known.
+    sharers: int
 
 
 @define(eq=False)
@@ -55,24 +57,23 @@ class OwnUse:
 
     _keys: OrderedDict[bytes, _Used] = field(factory=OrderedDict)
 
-    def __contains__(self, key: bytes) -> bool:
-        return key in self._keys
-
     def note(self, key: bytes, limits: Limits, now: float, amount: int, sharers: int) -> None:
         """So many tokens were taken; negative: given back. `sharers`: the workers of all nodes."""
         used = self._keys.get(key)
-        if used is None or used.limits is not limits:
-            slow = tuple((capacity, min(window_s * sharers, MAX_WINDOW_S)) for capacity, window_s in limits)
-            full_at = used.full_at if used is not None and len(used.limits) == len(limits) else [0] * len(limits)
-            used = self._keep(key, _Used(limits, rates_of(slow), full_at))
+        if used is None or used.limits is not limits or used.sharers != sharers:
+            used = self._keep(key, self._begin(key, limits, now, sharers))
         self._keys.move_to_end(key)
         used.full_at = give_tokens(used.full_at, used.rates, round(now * NANO), -amount)
 
-    def copy(self, key: bytes, use: OwnUse) -> None:
-        """Count of a key what the other one does."""
-        used = use._keys.get(key)
-        if used is not None:
-            self._keep(key, _Used(used.limits, used.rates, used.full_at))
+    def _begin(self, key: bytes, limits: Limits, now: float, sharers: int) -> _Used:
+        """The key's buckets at another speed, or anew; what was used stays used."""
+        rates = rates_of(tuple([(capacity, min(window_s * sharers, MAX_WINDOW_S)) for capacity, window_s in limits]))
+        missing = self.missing(key, now)
+        if len(missing) != len(limits):
+            missing = (0,) * len(limits)
+        now_ns = round(now * NANO)
+        full_at = [give_tokens([0], (rate,), now_ns, -tokens)[0] for rate, tokens in zip(rates, missing, strict=True)]
+        return _Used(limits, rates, full_at, sharers)
 
     def missing(self, key: bytes, now: float) -> tuple[int, ...]:
         """The tokens that are still counted of each bucket of a key; empty if there are none."""
@@ -90,15 +91,68 @@ class OwnUse:
             if any(missing):
                 yield Owed(key, used.limits, missing)
 
-    def clear(self) -> None:
-        """Nothing was used."""
-        self._keys.clear()
-
     def _keep(self, key: bytes, used: _Used) -> _Used:
         self._keys[key] = used
         if len(self._keys) > MOST_KEYS:
             self._keys.popitem(last=False)
         return used
+
+
+@define(slots=True, eq=False)
+class _Window:
+    """What was admitted in a bucket's window, and in the one before."""
+
+    window_s: float
+    began_at: float
+    count: int = 0
+    before: int = 0
+
+    def add(self, now: float, amount: int) -> None:
+        self._turn(now)
+        self.count += amount
+
+    def sum(self, now: float) -> int:
+        """In the last `window_s`, as if what was admitted in the window before was spread evenly over it."""
+        self._turn(now)
+        left = 1 - (now - self.began_at) / self.window_s
+        return max(0, self.count + math.ceil(self.before * left))
+
+    def _turn(self, now: float) -> None:
+        passed = int((now - self.began_at) // self.window_s)
+        if passed > 0:
+            self.before = self.count if passed == 1 else 0
+            self.count = 0
+            self.began_at += passed * self.window_s
+
+
+@define(eq=False)
+class AdmittedAway:
+    """What this worker has admitted of each key since Redis was last heard.
+
+    It does not refill: what one worker admits, another one's part of the limit refills. So a sum over all workers that
+    refilled would be less than what was admitted.
+    """
+
+    _keys: OrderedDict[bytes, tuple[Limits, tuple[_Window, ...]]] = field(factory=OrderedDict)
+
+    def note(self, key: bytes, limits: Limits, now: float, amount: int) -> None:
+        """So many tokens were taken; negative: given back."""
+        known = self._keys.get(key)
+        if known is None or (known[0] is not limits and known[0] != limits):
+            known = self._keys[key] = limits, tuple([_Window(window_s, now) for _, window_s in limits])
+            if len(self._keys) > MOST_KEYS:
+                self._keys.popitem(last=False)
+        for window in known[1]:
+            window.add(now, amount)
+
+    def take_all(self, now: float) -> list[Owed]:
+        """Each key of which tokens are counted. Then nothing is counted any more."""
+        keys, self._keys = self._keys, OrderedDict()
+        owed = []
+        for key, (limits, windows) in keys.items():
+            pairs = zip(windows, limits, strict=True)
+            owed.append(Owed(key, limits, tuple([min(one.sum(now), capacity) for one, (capacity, _) in pairs])))
+        return [one for one in owed if any(one.tokens)]
 
 
 @define(eq=False)
@@ -111,16 +165,13 @@ class AwayBuckets:
     workers: int
     refuses: bool
     use: OwnUse = field(factory=OwnUse)
-    # What Redis knows of it, of the keys that were used here since it was last heard.
-    known: OwnUse = field(factory=OwnUse)
+    admitted: AdmittedAway = field(factory=AdmittedAway)
     # What this worker has used, and its node's shares do not know of yet.
     _unshared: dict[bytes, tuple[Limits, int]] = field(factory=dict)
 
     def note(self, key: bytes, limits: Limits, now: float, amount: int) -> None:
         """Redis gave so many tokens; negative: they went back."""
         self._use(self.use, key, limits, now, amount)
-        if key in self.known:
-            self._use(self.known, key, limits, now, amount)
         if not self.refuses:
             _, before = self._unshared.get(key, (limits, 0))
             self._unshared[key] = limits, before + amount
@@ -151,15 +202,8 @@ class AwayBuckets:
 
     def end(self, now: float, *, has_lost_data: bool) -> list[Owed]:
         """Redis is back: what it does not know of."""
-        owed = list(self.use.all_missing(now))
-        if not has_lost_data:
-            owed = [self._without_known(one, now) for one in owed if one.key in self.known]
-        self.known.clear()
-        return [one for one in owed if any(one.tokens)]
-
-    def _without_known(self, owed: Owed, now: float) -> Owed:
-        known = self.known.missing(owed.key, now)
-        return evolve(owed, tokens=tuple(max(0, all_ - it) for all_, it in zip(owed.tokens, known, strict=True)))
+        admitted = self.admitted.take_all(now)
+        return list(self.use.all_missing(now)) if has_lost_data else admitted
 
     def _share(self, key: bytes, limits: Limits, now: float) -> Limits:
         if self.refuses:
@@ -177,10 +221,7 @@ class AwayBuckets:
 
     def _admit(self, key: bytes, limits: Limits, now: float, amount: int) -> None:
         """Count what Redis does not know of."""
-        if key not in self.known:
-            # Counted from now on, also where there was nothing.
-            self._use(self.use, key, limits, now, 0)
-            self.known.copy(key, self.use)
+        self.admitted.note(key, limits, now, amount)
         self._use(self.use, key, limits, now, amount)
 
     def _use(self, use: OwnUse, key: bytes, limits: Limits, now: float, amount: int) -> None:

@@ -52,8 +52,11 @@ class RedisClient:
     is_quiet: bool = False
     # Trio's clock at which the link was made; before the first one, none was.
     linked_at: float = field(default=math.inf, init=False)
+    # How long there had been no link before this one; 0 for the first one.
+    away_s: float = field(default=0.0, init=False)
     opening: Opening | None = None
     _link: RedisLink | None = field(default=None, init=False)
+    _lost_at: float | None = field(default=None, init=False)
     _is_told_away: bool = field(default=False, init=False)
     _is_starting: bool = field(default=False, init=False)
     _started: trio.Event = field(factory=trio.Event, init=False)
@@ -148,7 +151,8 @@ class RedisClient:
             except* (EngineAway, StoreError) as lost:
                 self._note("; ".join(str(each) for each in lost.exceptions))
             finally:
-                self._link = None
+                if self._link is not None:
+                    self._link, self._lost_at = None, trio.current_time()
             await trio.sleep(RECONNECT_S)
 
     async def _open(self, nursery: trio.Nursery) -> None:
@@ -157,6 +161,7 @@ class RedisClient:
         begin = None if self.opening is None else await self.opening(link)
         link.limit_s = self.limit_s
         self._link, self.linked_at = link, trio.current_time()
+        self.away_s = 0.0 if self._lost_at is None else self.linked_at - self._lost_at
         if begin is not None:
             begin()
 

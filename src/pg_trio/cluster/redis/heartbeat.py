@@ -80,10 +80,15 @@ class Heartbeat:
         if not is_ours and not self.node.is_fenced:
             logger.error("another gateway runs as node %r: give each node a name of its own", self.node.name)
         self.node.is_fenced = not is_ours
-        self.node.live_nodes = max(1, live if isinstance(live, int) else 1)
+        self._count_nodes(live if isinstance(live, int) else 1)
         is_lost = self._mark is not None and mark != self._mark
         self._mark = mark if isinstance(mark, bytes) else None
         if is_lost:
             logger.warning("Redis has lost its data: limits are counted anew, by what each node has used")
         for tell in self.on_beat:
             tell(is_lost)
+
+    def _count_nodes(self, live: int) -> None:
+        """When Redis is back, the first node to beat is the only one there: fewer nodes count once all had the time."""
+        if live >= self.node.live_nodes or trio.current_time() >= self.client.linked_at + NODE_LIFE_S:
+            self.node.live_nodes = max(1, live)

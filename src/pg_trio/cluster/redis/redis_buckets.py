@@ -48,6 +48,9 @@ SWEEP_S = 0.05
 SHARE_EVERY_S = 0.25
 # Keys whose plan is remembered.
 MOST_PLANS = 20_000
+# After an absence of more than SHORT_S a worker goes on with its node's share for SETTLE_S. Within that time every
+# worker that can reach Redis has a link (RECONNECT_S, SILENT_LIMIT_S), and has told what it admitted.
+SHORT_S, SETTLE_S = 1.0, 1.5
 # Owed tokens told to Redis in one command after its return.
 OWED_A_CALL = 500
 
@@ -80,12 +83,15 @@ class RedisBuckets:
     _low: dict[bytes, BucketLease] = field(factory=dict)
     _leased: dict[bytes, BucketLease] = field(factory=dict)
     _is_low: trio.Event = field(factory=trio.Event)
+    # The newest link, and when all workers have told Redis what it does not know (`clock`).
+    _linked_at: float = 0.0
+    _told_by: float = 0.0
 
     # ── at once ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def take_nowait(self, key: bytes, limits: Limits, now: float, amount: int = 1) -> Taken | MustWait:
         """See Buckets."""
-        if not self.client.is_up:
+        if not self._is_asked(now):
             return self.away.take(key, limits, now, amount)
         lease = self._plan(key, limits).lease
         taken = None if lease is None else self._spend(lease, amount, now)
@@ -93,7 +99,7 @@ class RedisBuckets:
 
     def give_nowait(self, key: bytes, limits: Limits, now: float, amount: int) -> None:
         """See Buckets."""
-        if not self.client.is_up:
+        if not self._is_asked(now):
             self.away.give(key, limits, now, amount)
             return
         self._give([(self._plan(key, limits).group, amount)])
@@ -101,7 +107,7 @@ class RedisBuckets:
 
     def peek_nowait(self, key: bytes, limits: Limits, now: float) -> Sequence[Held] | MustWait:
         """See Buckets."""
-        return MUST_WAIT if self.client.is_up else self.away.peek(key, limits, now)
+        return MUST_WAIT if self._is_asked(now) else self.away.peek(key, limits, now)
 
     # ── by asking Redis ──────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -112,6 +118,8 @@ class RedisBuckets:
     async def take_each(self, takes: Sequence[BucketTake], now: float) -> list[Taken]:
         """See Buckets."""
         here: dict[int, Taken] = {}
+        if not self._is_asked(now):
+            return self._take_away(takes, now)
         try:
             for index, take in enumerate(takes):
                 lease = self._plan(take.key, take.limits).lease
@@ -136,6 +144,8 @@ class RedisBuckets:
 
     async def peek(self, key: bytes, limits: Limits, now: float) -> Sequence[Held]:
         """See Buckets."""
+        if not self._is_asked(now):
+            return self.away.peek(key, limits, now)
         plan = self._plan(key, limits)
         wanted = [Wanted(plan.group, 0, 0)]
         try:
@@ -256,8 +266,17 @@ class RedisBuckets:
 
     # ── Redis comes back ─────────────────────────────────────────────────────────────────────────────────────────────
 
+    def _is_asked(self, now: float) -> bool:
+        """Whether Redis is there, and all workers have told it what they admitted while it was away."""
+        return self.client.is_up and now >= self._told_by
+
     def catch_up(self, has_lost_data: bool) -> None:
         """Take from the buckets in Redis what it does not know of."""
+        if self._linked_at != self.client.linked_at:
+            self._linked_at = self.client.linked_at
+            if self.client.away_s > SHORT_S:
+                # Its buckets have refilled, and are empty only once the others are back, too.
+                self._told_by = self.clock() + SETTLE_S
         owed = self.away.end(self.clock(), has_lost_data=has_lost_data)
         for start in range(0, len(owed), OWED_A_CALL):
             taken = [(self._plan(one.key, one.limits).group, one.tokens) for one in owed[start : start + OWED_A_CALL]]
