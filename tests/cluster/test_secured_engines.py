@@ -22,7 +22,8 @@ pytestmark = pytest.mark.slow
 
 CONFIGURATION = project() + endpoint("narrow", rate_limit_per_hour=20) + endpoint("talk", sessions_enabled=True)
 # A user with a password, and no more rights than the gateway needs.
-USER = "gateway on >s3cret/word ~pg_trio:* &pg_trio:* -@all +@read +@write +@scripting +@connection +@pubsub +info +role +time"
+RIGHTS = "~pg_trio:* &pg_trio:* -@all +@read +@write +@scripting +@connection +@pubsub +info +role +time"
+USER = f"gateway on >s3cret/word {RIGHTS}"
 CURVE = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2")
 
 
