@@ -120,6 +120,8 @@ class ClusterEngines:
             VIEW_CONNECTIONS,
             tells_outages=False,
         )
+        # Until its own first probe: a page that is asked for at once must not be told that the database is away.
+        pool.is_up = (await self._open_pool(lifetime)).is_up
         lifetime.close_with(pool.aclose)
         lifetime.run(pool.run)
         return PostgresLogView(pool, self.cluster.node, own.one)
