@@ -134,15 +134,7 @@ class TokenAdmin:
             return self._read_one("id = ?", token.id)
 
     def _resolve(self, reference: str) -> Token:
-        matches = self._read_matches(reference)
-        if len(matches) == 1:
-            return matches[0]
-        # Cut, because the reference may be a whole token.
-        shown = reference[:PREFIX_CHARS] + ("…" if len(reference) > PREFIX_CHARS else "")
-        if not matches:
-            raise StoreError(f"No token {shown!r} in {self._path}; `pg-trio token list` shows ids and prefixes.")
-        ids = ", ".join(str(token.id) for token in matches)
-        raise StoreError(f"Several tokens begin with {shown!r}; use an id: {ids}.")
+        return the_only_token(self._read_matches(reference), reference, str(self._path))
 
     def _read_matches(self, reference: str) -> list[Token]:
         # 18 digits fit into SQLite's integers; no id is longer.
@@ -155,6 +147,18 @@ class TokenAdmin:
     def _read_one(self, condition: str, *parameters: object) -> Token:
         (token,) = read_tokens(self._connection, condition, *parameters)
         return token
+
+
+def the_only_token(matches: Sequence[Token], reference: str, place: str) -> Token:
+    """The token that a reference found in a place. Raises StoreError if it found none, or several."""
+    if len(matches) == 1:
+        return matches[0]
+    # Cut, because the reference may be a whole token.
+    shown = reference[:PREFIX_CHARS] + ("…" if len(reference) > PREFIX_CHARS else "")
+    if not matches:
+        raise StoreError(f"No token {shown!r} in {place}; `pg-trio token list` shows ids and prefixes.")
+    ids = ", ".join(str(token.id) for token in matches)
+    raise StoreError(f"Several tokens begin with {shown!r}; use an id: {ids}.")
 
 
 def check_name(name: str) -> str:
@@ -175,6 +179,7 @@ def check_limit(limit: int) -> int:
 
 
 def limit_values(limits: TokenLimits) -> tuple[int | None, ...]:
+    """The limits in the order of their columns. Raises: ValueError for a limit that no token can have."""
     values: tuple[int | None, ...] = astuple(limits)
     for value in values:
         if value is not None:
@@ -183,6 +188,7 @@ def limit_values(limits: TokenLimits) -> tuple[int | None, ...]:
 
 
 def order_scopes(scopes: Sequence[str]) -> list[str]:
+    """Each scope once, in the order of SCOPES. Raises: ValueError for none, or for one that is unknown."""
     unknown = sorted(set(scopes) - set(SCOPES))
     if unknown or not scopes:
         raise ValueError(f"scopes are one or more of {', '.join(SCOPES)}; got {', '.join(unknown) or 'none'}")
@@ -190,4 +196,5 @@ def order_scopes(scopes: Sequence[str]) -> list[str]:
 
 
 def invent_plaintext(env: TokenEnv) -> str:
+    """A new token's text, of RANDOM_BYTES random bytes."""
     return f"pg_{env}_{secrets.token_urlsafe(RANDOM_BYTES)}"

@@ -14,7 +14,7 @@ from pg_trio.cluster.postgres.command_connection import connect_command, explain
 from pg_trio.cluster.postgres.token_rows import SELECT_TOKENS, token_of
 from pg_trio.domain.project import Token, TokenEnv, TokenLimits
 from pg_trio.errors import StoreError
-from pg_trio.store.token_admin import check_name, invent_plaintext, limit_values, order_scopes
+from pg_trio.store.token_admin import check_name, invent_plaintext, limit_values, order_scopes, the_only_token
 from pg_trio.store.token_file import LIMIT_COLUMNS, PREFIX_CHARS, hash_token
 
 INSERT = (
@@ -96,15 +96,7 @@ class PostgresTokenAdmin:
             return self._read_one(token.id)
 
     def _resolve(self, reference: str) -> Token:
-        matches = self._read_matches(reference)
-        if len(matches) == 1:
-            return matches[0]
-        # Cut, because the reference may be a whole token.
-        shown = reference[:PREFIX_CHARS] + ("…" if len(reference) > PREFIX_CHARS else "")
-        if not matches:
-            raise StoreError(f"No token {shown!r} in the cluster; `pg-trio token list` shows ids and prefixes.")
-        ids = ", ".join(str(token.id) for token in matches)
-        raise StoreError(f"Several tokens begin with {shown!r}; use an id: {ids}.")
+        return the_only_token(self._read_matches(reference), reference, "the cluster")
 
     def _read_matches(self, reference: str) -> list[Token]:
         if reference.isascii() and reference.isdigit() and len(reference) <= 18:
