@@ -12,6 +12,7 @@ import trio
 from pg_trio.cluster.redis.bucket_leases import HOLD_BACK_S, HOLD_S, LEASE_S, lease_size
 from pg_trio.cluster.redis.bucket_wire import GIVE, MOST_OWED_S
 from pg_trio.cluster.redis.keys import bucket_key
+from pg_trio.cluster.redis.redis_buckets import SETTLE_S, SHORT_S
 from pg_trio.cluster.redis.redis_permits import PERMIT_S
 from pg_trio.errors import Overloaded, StoreError
 from pg_trio.ledger.protocols import MUST_WAIT, BucketTake, Limits
@@ -304,6 +305,63 @@ async def test_what_was_admitted_meanwhile_counts_afterwards(open_node: Opened, 
         (held,) = await ledger.buckets.peek(KEY, SMALL, 0.0)
 
     assert 12 == held.remaining
+
+
+async def test_limit_is_not_given_again_after_an_absence(open_node: Opened, redis: RedisServer) -> None:
+    async with engine_relay(redis.port) as relay:
+        nodes = [await open_node(f"gw-{number}", server=relay) for number in (1, 2)]
+        await wait_for(lambda: all(node.node.live_nodes == 2 for node in nodes))
+        admitted = await take_all(nodes[0], KEY, SMALL, 4)
+        relay.accepts = False
+        relay.cut()
+        await wait_for(lambda: not any(node.client.is_up for node in nodes))
+        await trio.sleep(SHORT_S)
+        relay.accepts = True
+        await wait_for(lambda: all(node.client.is_up for node in nodes))
+
+        # One at a time, so that some is admitted just before the shares cease to hold.
+        tries = 30
+        for number in range(tries):
+            admitted += await take_all(nodes[number % 2], KEY, SMALL, 1)
+            await trio.sleep(1.5 * SETTLE_S / tries)
+
+    assert 20 == admitted
+
+
+async def test_share_and_redis_both_hold_after_an_absence(open_node: Opened, redis: RedisServer) -> None:
+    async with engine_relay(redis.port) as relay:
+        cut_off, other = await open_node(server=relay), await open_node("gw-2")
+        await wait_for(lambda: cut_off.node.live_nodes == 2)
+        relay.accepts = False
+        relay.cut()
+        await wait_for(lambda: not cut_off.client.is_up)
+        await trio.sleep(SHORT_S)
+        admitted = await take_all(other, KEY, SMALL, 15)
+        relay.accepts = True
+        await wait_for(lambda: cut_off.client.is_up)
+
+        # Its share is 10.
+        admitted += await take_all(cut_off, KEY, SMALL, 20)
+
+    assert 20 == admitted
+
+
+async def test_limit_is_not_given_again_when_a_late_redis_answers(open_node: Opened, redis: RedisServer) -> None:
+    async with engine_relay(redis.port) as relay:
+        nodes = [await open_node(f"gw-{number}", server=relay, limit_s=0.2) for number in (1, 2)]
+        await wait_for(lambda: all(node.node.live_nodes == 2 for node in nodes))
+        # Each has its link.
+        admitted = sum([await take_all(node, KEY, SMALL, 1) for node in nodes])
+        relay.replies.close()
+        for node in nodes:
+            # The first one waits for its limit; what it got too late goes back.
+            admitted += await take_all(node, KEY, SMALL, 6)
+        relay.replies.open()
+        await wait_for(lambda: all(node.client.is_up for node in nodes))
+        for node in nodes:
+            admitted += await take_all(node, KEY, SMALL, 20)
+
+    assert 20 == admitted
 
 
 async def test_refusing_gateway_refuses(open_node: Opened, redis: RedisServer) -> None:

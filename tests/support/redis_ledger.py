@@ -60,6 +60,7 @@ async def open_redis_ledger(
     buckets = RedisBuckets(client, AwayBuckets(node, SharedBuckets(segment), workers, refuses))
     permits = RedisPermits(client, node, LeaseBook(spend), refuses)
     heartbeat.on_beat.append(buckets.catch_up)
+    client.on_prompt = buckets.hear_again
     await client.check(heartbeat.claim)
     for task in (client.run, heartbeat.run, buckets.run, permits.run):
         nursery.start_soon(task)

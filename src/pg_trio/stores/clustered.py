@@ -178,6 +178,7 @@ async def open_ledger(cluster: ClusterSettings, pool: PostgresPool, settings: Se
     buckets = RedisBuckets(redis.client, AwayBuckets(node, here.buckets, settings.server.workers, refuses))
     permits = RedisPermits(redis.client, node, here.leases, refuses)
     redis.heartbeat.on_beat.append(buckets.catch_up)
+    redis.client.on_prompt = buckets.hear_again
     lifetime.run(buckets.run, permits.run)
     budgets = HolderBudgets(pool, node, longest_call_s(settings) + SILENT_MARGIN_S)
 

@@ -184,11 +184,23 @@ class AwayBuckets:
 
     def take(self, key: bytes, limits: Limits, now: float, amount: int) -> Taken:
         """Take from this node's share. Raises Overloaded if there is to be none."""
-        share = self._share(key, limits, now)
-        taken = self.shared.take(key, share, now, min(amount, *(capacity for capacity, _ in share)))
+        taken = self.hold(key, limits, now, amount)
         if taken.refused is None:
             self._admit(key, limits, now, amount)
         return taken
+
+    def hold(self, key: bytes, limits: Limits, now: float, amount: int) -> Taken:
+        """Take from this node's share, until it is known whether it is admitted (`end_hold`). Raises Overloaded."""
+        share = self._share(key, limits, now)
+        return self.shared.take(key, share, now, min(amount, *(capacity for capacity, _ in share)))
+
+    def end_hold(self, key: bytes, limits: Limits, now: float, amount: int, *, is_admitted: bool) -> None:
+        """What was held is admitted without Redis, or goes back."""
+        if is_admitted:
+            self._admit(key, limits, now, amount)
+        else:
+            share = self._share(key, limits, now)
+            self.shared.give(key, share, now, min(amount, *(capacity for capacity, _ in share)))
 
     def give(self, key: bytes, limits: Limits, now: float, amount: int) -> None:
         """Put tokens back. Never raises."""

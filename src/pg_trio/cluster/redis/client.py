@@ -55,6 +55,8 @@ class RedisClient:
     # How long there had been no link before this one; 0 for the first one.
     away_s: float = field(default=0.0, init=False)
     opening: Opening | None = None
+    # Called when the link in use answers again after it was late.
+    on_prompt: Callable[[], None] | None = None
     _link: RedisLink | None = field(default=None, init=False)
     _lost_at: float | None = field(default=None, init=False)
     _is_told_away: bool = field(default=False, init=False)
@@ -162,6 +164,7 @@ class RedisClient:
         link.limit_s = self.limit_s
         self._link, self.linked_at = link, trio.current_time()
         self.away_s = 0.0 if self._lost_at is None else self.linked_at - self._lost_at
+        link.on_prompt = self.on_prompt
         if begin is not None:
             begin()
 

@@ -6,6 +6,8 @@ Rules:
 3. What goes back is sent without waiting. Redis executes this worker's commands in their order, so its later takes see
    it.
 4. While Redis is away, the node's share holds (away_buckets.py), at once.
+5. When it is back, both hold for a moment: what other workers admitted meanwhile, and have not told yet, is within
+   their shares.
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ from pg_trio.cluster.redis.bucket_wire import (
 )
 from pg_trio.cluster.redis.client import RedisClient
 from pg_trio.cluster.redis.resp import Reply
+from pg_trio.errors import Overloaded
 from pg_trio.ledger.protocols import MUST_WAIT, BucketTake, Held, Limits, MustWait, Taken
 from pg_trio.shared_memory.token_bucket import NANO, look
 
@@ -48,9 +51,11 @@ SWEEP_S = 0.05
 SHARE_EVERY_S = 0.25
 # Keys whose plan is remembered.
 MOST_PLANS = 20_000
-# After an absence of more than SHORT_S a worker goes on with its node's share for SETTLE_S. Within that time every
-# worker that can reach Redis has a link (RECONNECT_S, SILENT_LIMIT_S), and has told what it admitted.
+# Both Redis and the node's share hold for SETTLE_S after an absence of more than SHORT_S. Within that time every worker
+# that can reach Redis has a link (RECONNECT_S, SILENT_LIMIT_S), and has told what it admitted. After a shorter one the
+# links are there, and tell at once.
 SHORT_S, SETTLE_S = 1.0, 1.5
+SHORT_SETTLE_S = 0.25
 # Owed tokens told to Redis in one command after its return.
 OWED_A_CALL = 500
 
@@ -83,7 +88,7 @@ class RedisBuckets:
     _low: dict[bytes, BucketLease] = field(factory=dict)
     _leased: dict[bytes, BucketLease] = field(factory=dict)
     _is_low: trio.Event = field(factory=trio.Event)
-    # The newest link, and when all workers have told Redis what it does not know (`clock`).
+    # The newest link, and when all workers have told Redis what it did not know (`clock`).
     _linked_at: float = 0.0
     _told_by: float = 0.0
 
@@ -91,15 +96,17 @@ class RedisBuckets:
 
     def take_nowait(self, key: bytes, limits: Limits, now: float, amount: int = 1) -> Taken | MustWait:
         """See Buckets."""
-        if not self._is_asked(now):
+        if not self.client.is_up:
             return self.away.take(key, limits, now, amount)
+        if now < self._told_by:
+            return MUST_WAIT
         lease = self._plan(key, limits).lease
         taken = None if lease is None else self._spend(lease, amount, now)
         return MUST_WAIT if taken is None else taken
 
     def give_nowait(self, key: bytes, limits: Limits, now: float, amount: int) -> None:
         """See Buckets."""
-        if not self._is_asked(now):
+        if not self.client.is_up:
             self.away.give(key, limits, now, amount)
             return
         self._give([(self._plan(key, limits).group, amount)])
@@ -107,7 +114,7 @@ class RedisBuckets:
 
     def peek_nowait(self, key: bytes, limits: Limits, now: float) -> Sequence[Held] | MustWait:
         """See Buckets."""
-        return MUST_WAIT if self._is_asked(now) else self.away.peek(key, limits, now)
+        return MUST_WAIT if self.client.is_up else self.away.peek(key, limits, now)
 
     # ── by asking Redis ──────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -117,9 +124,33 @@ class RedisBuckets:
 
     async def take_each(self, takes: Sequence[BucketTake], now: float) -> list[Taken]:
         """See Buckets."""
-        here: dict[int, Taken] = {}
-        if not self._is_asked(now):
+        if not self.client.is_up:
             return self._take_away(takes, now)
+        if now < self._told_by:
+            return await self._take_of_both(takes, now)
+        try:
+            return await self._take_there(takes, now)
+        except EngineAway:
+            return self._take_away(takes, now)
+
+    async def _take_of_both(self, takes: Sequence[BucketTake], now: float) -> list[Taken]:
+        """Take each from Redis if this node's share has it, too, or none. Raises Overloaded."""
+        of_share = self._hold(takes, now)
+        if of_share[-1].refused is not None:
+            return of_share
+        is_admitted = False
+        try:
+            # What Redis grants is taken out of the share, too (rule 2 of away_buckets.py).
+            return await self._take_there(takes, now)
+        except EngineAway:
+            is_admitted = True
+            return of_share
+        finally:
+            self._end_holds(takes, now, is_admitted=is_admitted)
+
+    async def _take_there(self, takes: Sequence[BucketTake], now: float) -> list[Taken]:
+        """Take each from its lease or from Redis, or none. Raises EngineAway."""
+        here: dict[int, Taken] = {}
         try:
             for index, take in enumerate(takes):
                 lease = self._plan(take.key, take.limits).lease
@@ -128,9 +159,6 @@ class RedisBuckets:
                     here[index] = taken
             asked = [take for index, take in enumerate(takes) if index not in here]
             there = await self._ask(asked, now) if asked else []
-        except EngineAway:
-            self._put_back([takes[index] for index in here], now)
-            return self._take_away(takes, now)
         except BaseException:
             self._put_back([takes[index] for index in here], now)
             raise
@@ -144,7 +172,7 @@ class RedisBuckets:
 
     async def peek(self, key: bytes, limits: Limits, now: float) -> Sequence[Held]:
         """See Buckets."""
-        if not self._is_asked(now):
+        if not self.client.is_up:
             return self.away.peek(key, limits, now)
         plan = self._plan(key, limits)
         wanted = [Wanted(plan.group, 0, 0)]
@@ -186,14 +214,29 @@ class RedisBuckets:
 
     def _take_away(self, takes: Sequence[BucketTake], now: float) -> list[Taken]:
         """Take each from this node's share, or none. Raises Overloaded."""
-        taken: list[Taken] = []
-        for index, take in enumerate(takes):
-            taken.append(self.away.take(take.key, take.limits, now, take.amount))
-            if taken[-1].refused is not None:
-                for before in takes[:index]:
-                    self.away.give(before.key, before.limits, now, before.amount)
-                break
+        taken = self._hold(takes, now)
+        if taken[-1].refused is None:
+            self._end_holds(takes, now, is_admitted=True)
         return taken
+
+    def _hold(self, takes: Sequence[BucketTake], now: float) -> list[Taken]:
+        """Hold each in this node's share, or none. Raises Overloaded."""
+        held: list[Taken] = []
+        try:
+            for take in takes:
+                held.append(self.away.hold(take.key, take.limits, now, take.amount))
+                if held[-1].refused is not None:
+                    break
+        except Overloaded:
+            self._end_holds(takes[: len(held)], now, is_admitted=False)
+            raise
+        if held[-1].refused is not None:
+            self._end_holds(takes[: len(held) - 1], now, is_admitted=False)
+        return held
+
+    def _end_holds(self, takes: Sequence[BucketTake], now: float, *, is_admitted: bool) -> None:
+        for take in takes:
+            self.away.end_hold(take.key, take.limits, now, take.amount, is_admitted=is_admitted)
 
     # ── leases ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -266,17 +309,26 @@ class RedisBuckets:
 
     # ── Redis comes back ─────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _is_asked(self, now: float) -> bool:
-        """Whether Redis is there, and all workers have told it what they admitted while it was away."""
-        return self.client.is_up and now >= self._told_by
-
     def catch_up(self, has_lost_data: bool) -> None:
-        """Take from the buckets in Redis what it does not know of."""
+        """Redis has answered a beat: take from its buckets what it does not know of."""
         if self._linked_at != self.client.linked_at:
             self._linked_at = self.client.linked_at
-            if self.client.away_s > SHORT_S:
-                # Its buckets have refilled, and are empty only once the others are back, too.
-                self._told_by = self.clock() + SETTLE_S
+            # Its buckets have refilled, and are empty only once the others are back, too.
+            if self.client.away_s:
+                self._settle(SETTLE_S if self.client.away_s > SHORT_S else SHORT_SETTLE_S)
+        self._tell_owed(has_lost_data)
+
+    def hear_again(self) -> None:
+        """Redis answers, which it did not in time."""
+        self._settle(SHORT_SETTLE_S)
+        self._tell_owed(has_lost_data=False)
+
+    def _settle(self, time_s: float) -> None:
+        # Where a node has no share, nothing was admitted.
+        if not self.away.refuses:
+            self._told_by = max(self._told_by, self.clock() + time_s)
+
+    def _tell_owed(self, has_lost_data: bool) -> None:
         owed = self.away.end(self.clock(), has_lost_data=has_lost_data)
         for start in range(0, len(owed), OWED_A_CALL):
             taken = [(self._plan(one.key, one.limits).group, one.tokens) for one in owed[start : start + OWED_A_CALL]]

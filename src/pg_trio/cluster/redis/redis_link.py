@@ -42,6 +42,8 @@ class RedisLink:
         # For each command. A handshake may take all of SILENT_LIMIT_S; its maker then sets the real limit.
         self.limit_s = SILENT_LIMIT_S
         self.on_message: Callable[[list[Reply]], None] | None = None
+        # Called when the server answers again after it was late, before any caller knows of it.
+        self.on_prompt: Callable[[], None] | None = None
         self._stream = stream
         self._replies = RespReader()
         self._pending: deque[Pending] = deque()
@@ -103,6 +105,8 @@ class RedisLink:
             data = await self._stream.receive_some(READ_BYTES)
             if not data:
                 raise EngineAway("Redis has closed the connection")
+            # Before the replies: what came too late is undone by a command.
+            was_late, self.is_prompt = not self.is_prompt, True
             for reply in self._replies.feed(data):
                 if self.on_message is not None and isinstance(reply, list) and reply and reply[0] in PUSHES:
                     self.on_message(reply)
@@ -110,7 +114,8 @@ class RedisLink:
                 if not self._pending:
                     raise GarbledReply("Redis sent a reply to no command")
                 self._pending.popleft().settle(reply)
-            self.is_prompt = True
+            if was_late and self.on_prompt is not None:
+                self.on_prompt()
 
     async def _check_limits(self) -> None:
         while True:
