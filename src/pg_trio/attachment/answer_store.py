@@ -5,7 +5,7 @@ Rules:
    writer gets that name. A dead worker's claim is void: the next claim takes its place.
 2. Parts are numbered from 1. A reader begins after any of them, gets each once and in order, and waits for the next.
 3. The store never fails a request. If it cannot keep an answer (full disk, bounds), `add` is False from then on, and
-   readers get AnswerCut (errors.py).
+   readers get AnswerCut (errors/local_errors.py).
 4. A reader's presence is told to the writer's worker, and a reader can ask for the answer's end.
 """
 

@@ -1,5 +1,5 @@
 """Parts of an OpenAPI 3.1 document: schemas, parameters, answers. An answer's description lists its errors, from
-errors.py, so that none can be missing."""
+errors/, so that none can be missing."""
 
 from __future__ import annotations
 
