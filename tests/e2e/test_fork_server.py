@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from tests.support.gateway import endpoint
-from tests.support.processes import Served, is_running, wait_until
+from tests.support.processes import PG_TRIO, Served, is_running, start, wait_until
 from tests.support.site import Site, make_site
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="no fork server here")
@@ -86,6 +86,8 @@ async def test_lost_fork_server_leaves_the_workers_alone(nursery: trio.Nursery, 
 
     os.kill(server, signal.SIGKILL)
     await served.wait_output("the fork server ended; workers are started as new programs from now on")
+    # It does not stay as a zombie.
+    await wait_until(lambda: server not in children_of(served.process.pid))
     answered = await site.ask(served)
     os.kill(first, signal.SIGKILL)
     await wait_replaced(site, first)
@@ -99,6 +101,26 @@ async def test_lost_fork_server_leaves_the_workers_alone(nursery: trio.Nursery, 
     assert 200 == (await site.ask(served, "more")).status
     assert 0 == await served.stop()
     assert not is_running(second)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="a process namespace needs root")
+async def test_first_process_of_a_container_leaves_no_zombies(nursery: trio.Nursery, site: Site) -> None:
+    command = [*PG_TRIO, "serve", "--config", str(site.config)]
+    served = await start(nursery, ["unshare", "-pf", "--kill-child", "--mount-proc", *command])
+    (main,) = children_of(served.process.pid)
+    (server,) = children_of(main)
+    workers = children_of(server)
+
+    os.kill(server, signal.SIGKILL)
+    await served.wait_output("the fork server ended")
+    await wait_until(lambda: sorted(workers) == sorted(children_of(main)))
+    os.kill(workers[0], signal.SIGTERM)
+    await served.wait_output("ended with status 0")
+    await wait_until(lambda: workers[0] not in children_of(main) and 2 == len(children_of(main)))
+
+    assert 200 == (await site.ask(served)).status
+    os.kill(main, signal.SIGTERM)
+    assert 0 == await served.process.wait()
 
 
 async def test_reload_of_forked_workers_has_the_new_configuration(nursery: trio.Nursery, site: Site) -> None:

@@ -48,11 +48,20 @@ class ForkedProcess:
             await trio.lowlevel.wait_readable(self.watch)
             os.close(self.watch)
             self.watch = None
-        with trio.move_on_after(STATUS_LIMIT_S):
-            await self.told.wait()
+        self._take_orphan()
+        if self.returncode is None:
+            with trio.move_on_after(STATUS_LIMIT_S):
+                await self.told.wait()
         if self.returncode is None:
             self.returncode = -signal.SIGKILL
         return self.returncode
+
+    def _take_orphan(self) -> None:
+        """The first process of a container is the parent of workers whose fork server is lost."""
+        with suppress(ChildProcessError):
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                self.returncode = os.waitstatus_to_exitcode(status)
 
     def terminate(self) -> None:
         """Send SIGTERM."""
@@ -80,6 +89,8 @@ class Forks:
     _answers: list[ForkedProcess | str] = field(factory=list, init=False)
     _answered: trio.Event = field(factory=trio.Event, init=False)
     is_lost: bool = field(default=False, init=False)
+    # Its status was taken; from then on its number may be another process's.
+    _has_ended: bool = field(default=False, init=False)
 
     @_link.default
     def _open_link(self) -> trio.socket.SocketType:
@@ -97,6 +108,7 @@ class Forks:
         except (OSError, trio.ClosedResourceError):
             pass
         self._lose("the fork server ended")
+        await self._wait_for_end()
 
     async def fork(self, files: WorkerFiles) -> WorkerProcess:
         """A new worker with these files. Raises ForkServerLost."""
@@ -136,7 +148,8 @@ class Forks:
         logger.error("%s; workers are started as new programs from now on", said)
         self.is_lost = True
         # Else it could still fork the worker that is started in another way.
-        os.kill(self._server.pid, signal.SIGKILL)
+        if not self._has_ended:
+            os.kill(self._server.pid, signal.SIGKILL)
         self._link.close()
         self._answered.set()
 
@@ -144,8 +157,21 @@ class Forks:
         """Let the fork server end, and wait for it a moment."""
         self.is_lost = True
         self._link.close()
-        with trio.CancelScope(shield=True), trio.move_on_after(END_LIMIT_S):
-            await trio.to_thread.run_sync(os.waitpid, self._server.pid, 0, abandon_on_cancel=True)
+        with trio.CancelScope(shield=True):
+            await self._wait_for_end()
+
+    async def _wait_for_end(self) -> None:
+        """Wait for it a moment, so that it does not stay as a zombie."""
+        if self._has_ended:
+            return
+        watch = os.pidfd_open(self._server.pid)
+        try:
+            with trio.move_on_after(END_LIMIT_S):
+                await trio.lowlevel.wait_readable(watch)
+                os.waitpid(self._server.pid, 0)
+                self._has_ended = True
+        finally:
+            os.close(watch)
 
 
 def _watch(pid: int) -> ForkedProcess:
