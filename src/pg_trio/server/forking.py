@@ -168,7 +168,7 @@ class Forks:
         try:
             with trio.move_on_after(END_LIMIT_S):
                 await trio.lowlevel.wait_readable(watch)
-                os.waitpid(self._server.pid, 0)
+                os.waitpid(self._server.pid, 0)  # noqa: ASYNC222  # it has ended
                 self._has_ended = True
         finally:
             os.close(watch)
