@@ -31,9 +31,8 @@ LONG_S, SHORT_S = 60.0, 8.0
 WARM_S, BACK_WITHIN_S, WATCH_S = 6.0, 5.0, 6.0
 LIMIT = 600
 PER_S = LIMIT / 60
-# Calls under way at either moment. Where Redis has lost its data, each worker estimates what it has used. All estimates
-# together may lack half the limit, once.
-SLACK, LOST_DATA_SLACK = LIMIT // 10, LIMIT
+# Calls under way at either moment.
+SLACK = LIMIT // 10
 CLIENTS = {"open": 6, "narrow": 12, "budgeted": 3, "talk": 3}
 REST_S, PAUSE_S = 0.05, 0.15
 # Calls under way at either moment wait for their limit, 1 s (`postgres_timeout_ms`).
@@ -152,8 +151,7 @@ def assert_limit(cluster: ServedCluster, load: Load, outage: Outage) -> None:
     until = outage.ended_at + BACK_WITHIN_S
     begun_at = min(one.sent_at for one in load.asked)
     admitted_by_then = sum(at < until for at in arrived)
-    slack = LOST_DATA_SLACK if outage.fault == "emptied" else SLACK
-    assert admitted_by_then <= LIMIT + PER_S * (until - begun_at) + slack, outage.fault
+    assert admitted_by_then <= LIMIT + PER_S * (until - begun_at) + SLACK, outage.fault
     watched_from = outage.ended_at + BACK_WITHIN_S
     watched = [at for at in arrived if watched_from <= at < watched_from + WATCH_S]
     assert abs(len(watched) - PER_S * WATCH_S) <= PER_S * late_s + 2, outage.fault

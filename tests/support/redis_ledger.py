@@ -57,7 +57,7 @@ async def open_redis_ledger(
     client = RedisClient(connect_to(address), limit_s, SCRIPTS, [greet_for(address)])
     heartbeat = Heartbeat(client, node)
     client.opening = heartbeat.open
-    buckets = RedisBuckets(client, AwayBuckets(node, SharedBuckets(segment), workers, refuses))
+    buckets = RedisBuckets(client, AwayBuckets(node, SharedBuckets(segment), refuses))
     permits = RedisPermits(client, node, LeaseBook(spend), refuses)
     heartbeat.on_beat.append(buckets.catch_up)
     client.on_prompt = buckets.hear_again

@@ -175,7 +175,7 @@ async def open_ledger(cluster: ClusterSettings, pool: PostgresPool, settings: Se
     spend = open_spend(pool, settings, node, parts, lifetime)
     refuses = cluster.when_redis_is_away == "refuse"
     here = NodeCounts(SplitBuckets(parts.buckets), SplitLeases(parts.leases))
-    buckets = RedisBuckets(redis.client, AwayBuckets(node, here.buckets, settings.server.workers, refuses))
+    buckets = RedisBuckets(redis.client, AwayBuckets(node, here.buckets, refuses))
     permits = RedisPermits(redis.client, node, here.leases, refuses)
     redis.heartbeat.on_beat.append(buckets.catch_up)
     redis.client.on_prompt = buckets.hear_again

@@ -6,14 +6,15 @@ Rules:
    (`share_use`). So a worker that alone cannot reach Redis knows what the node's other workers have used.
 3. When Redis is back, each worker takes from its buckets there what it has admitted within their last window, also
    where that is more than they have: what was too much is then admitted less. If Redis has lost its data, the worker
-   takes all that it has used of the limit, down to empty: then the limits are exact again.
+   takes all that it has admitted within their last window, down to empty. That may be more than the buckets missed, and
+   never is less, so no limit is given again. What a worker that has ended had admitted is not known.
 """
 
 from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 
 from attrs import define, field, frozen
@@ -23,10 +24,9 @@ from pg_trio.cluster.share import share_limits
 from pg_trio.errors import Overloaded
 from pg_trio.ledger.immediate import BucketBook
 from pg_trio.ledger.protocols import Held, Limits, Taken
-from pg_trio.shared_memory.token_bucket import MAX_WINDOW_S, NANO, Rate, give_tokens, look, rates_of
 
-# What a worker remembers of its own use. Further keys push out those that were not used for longest, as if they had
-# never been: there may be any number of client tokens.
+# Of which a worker remembers what it admitted. Further keys push out those that were not used for longest, as if they
+# had never been: there may be any number of client tokens.
 MOST_KEYS = 10_000
 RETRY_AFTER_S = 1
 
@@ -38,64 +38,6 @@ class Owed:
     key: bytes
     limits: Limits
     tokens: tuple[int, ...]
-
-
-@define(slots=True, eq=False)
-class _Used:
-    """A key's buckets, refilling as slowly as this worker's share of the limit does. `full_at`: see token_bucket.py."""
-
-    limits: Limits
-    rates: tuple[Rate, ...]
-    full_at: list[int]
-    # How many workers share the limit, as far as was known.
-    sharers: int
-
-
-@define(eq=False)
-class OwnUse:
-    """What this worker has taken of each key lately: buckets that refill with its share of the limit."""
-
-    _keys: OrderedDict[bytes, _Used] = field(factory=OrderedDict)
-
-    def note(self, key: bytes, limits: Limits, now: float, amount: int, sharers: int) -> None:
-        """So many tokens were taken; negative: given back. `sharers`: the workers of all nodes."""
-        used = self._keys.get(key)
-        if used is None or used.limits is not limits or used.sharers != sharers:
-            used = self._keep(key, self._begin(key, limits, now, sharers))
-        self._keys.move_to_end(key)
-        used.full_at = give_tokens(used.full_at, used.rates, round(now * NANO), -amount)
-
-    def _begin(self, key: bytes, limits: Limits, now: float, sharers: int) -> _Used:
-        """The key's buckets at another speed, or anew; what was used stays used."""
-        rates = rates_of(tuple([(capacity, min(window_s * sharers, MAX_WINDOW_S)) for capacity, window_s in limits]))
-        missing = self.missing(key, now)
-        if len(missing) != len(limits):
-            missing = (0,) * len(limits)
-        now_ns = round(now * NANO)
-        full_at = [give_tokens([0], (rate,), now_ns, -tokens)[0] for rate, tokens in zip(rates, missing, strict=True)]
-        return _Used(limits, rates, full_at, sharers)
-
-    def missing(self, key: bytes, now: float) -> tuple[int, ...]:
-        """The tokens that are still counted of each bucket of a key; empty if there are none."""
-        used = self._keys.get(key)
-        if used is None:
-            return ()
-        now_ns = round(now * NANO)
-        pairs = zip(used.full_at, used.rates, used.limits, strict=True)
-        return tuple(capacity - look(moment, rate, now_ns).remaining for moment, rate, (capacity, _) in pairs)
-
-    def all_missing(self, now: float) -> Iterator[Owed]:
-        """Each key of which tokens are counted."""
-        for key, used in list(self._keys.items()):
-            missing = self.missing(key, now)
-            if any(missing):
-                yield Owed(key, used.limits, missing)
-
-    def _keep(self, key: bytes, used: _Used) -> _Used:
-        self._keys[key] = used
-        if len(self._keys) > MOST_KEYS:
-            self._keys.popitem(last=False)
-        return used
 
 
 @define(slots=True, eq=False)
@@ -126,11 +68,11 @@ class _Window:
 
 
 @define(eq=False)
-class AdmittedAway:
-    """What this worker has admitted of each key since Redis was last heard.
+class Admitted:
+    """What this worker has admitted of each key within its buckets' last windows.
 
     It does not refill: what one worker admits, another one's part of the limit refills. So a sum over all workers that
-    refilled would be less than what was admitted.
+    refilled would be less than what was admitted. As it is, the sum is never less than what the buckets miss.
     """
 
     _keys: OrderedDict[bytes, tuple[Limits, tuple[_Window, ...]]] = field(factory=OrderedDict)
@@ -142,17 +84,21 @@ class AdmittedAway:
             known = self._keys[key] = limits, tuple([_Window(window_s, now) for _, window_s in limits])
             if len(self._keys) > MOST_KEYS:
                 self._keys.popitem(last=False)
+        self._keys.move_to_end(key)
         for window in known[1]:
             window.add(now, amount)
 
-    def take_all(self, now: float) -> list[Owed]:
-        """Each key of which tokens are counted. Then nothing is counted any more."""
-        keys, self._keys = self._keys, OrderedDict()
+    def read(self, now: float) -> list[Owed]:
+        """Each key of which tokens are counted."""
         owed = []
-        for key, (limits, windows) in keys.items():
+        for key, (limits, windows) in self._keys.items():
             pairs = zip(windows, limits, strict=True)
             owed.append(Owed(key, limits, tuple([min(one.sum(now), capacity) for one, (capacity, _) in pairs])))
         return [one for one in owed if any(one.tokens)]
+
+    def clear(self) -> None:
+        """Nothing was admitted."""
+        self._keys.clear()
 
 
 @define(eq=False)
@@ -162,16 +108,16 @@ class AwayBuckets:
     node: Node
     # The memory that this node's workers share.
     shared: BucketBook
-    workers: int
     refuses: bool
-    use: OwnUse = field(factory=OwnUse)
-    admitted: AdmittedAway = field(factory=AdmittedAway)
+    # All, and what Redis does not know of.
+    admitted: Admitted = field(factory=Admitted)
+    unknown: Admitted = field(factory=Admitted)
     # What this worker has used, and its node's shares do not know of yet.
     _unshared: dict[bytes, tuple[Limits, int]] = field(factory=dict)
 
     def note(self, key: bytes, limits: Limits, now: float, amount: int) -> None:
         """Redis gave so many tokens; negative: they went back."""
-        self._use(self.use, key, limits, now, amount)
+        self.admitted.note(key, limits, now, amount)
         if not self.refuses:
             _, before = self._unshared.get(key, (limits, 0))
             self._unshared[key] = limits, before + amount
@@ -214,8 +160,9 @@ class AwayBuckets:
 
     def end(self, now: float, *, has_lost_data: bool) -> list[Owed]:
         """Redis is back: what it does not know of."""
-        admitted = self.admitted.take_all(now)
-        return list(self.use.all_missing(now)) if has_lost_data else admitted
+        owed = (self.admitted if has_lost_data else self.unknown).read(now)
+        self.unknown.clear()
+        return owed
 
     def _share(self, key: bytes, limits: Limits, now: float) -> Limits:
         if self.refuses:
@@ -234,7 +181,4 @@ class AwayBuckets:
     def _admit(self, key: bytes, limits: Limits, now: float, amount: int) -> None:
         """Count what Redis does not know of."""
         self.admitted.note(key, limits, now, amount)
-        self._use(self.use, key, limits, now, amount)
-
-    def _use(self, use: OwnUse, key: bytes, limits: Limits, now: float, amount: int) -> None:
-        use.note(key, limits, now, amount, self.node.live_nodes * self.workers)
+        self.unknown.note(key, limits, now, amount)

@@ -332,7 +332,7 @@ class RedisBuckets:
         owed = self.away.end(self.clock(), has_lost_data=has_lost_data)
         for start in range(0, len(owed), OWED_A_CALL):
             taken = [(self._plan(one.key, one.limits).group, one.tokens) for one in owed[start : start + OWED_A_CALL]]
-            # What was used in all is an estimate; what was admitted is not.
+            # After lost data it may be more than was used.
             self.client.tell(GIVE.call(*owed_arguments(taken, may_owe=not has_lost_data)))
 
     # ── small steps ──────────────────────────────────────────────────────────────────────────────────────────────────
