@@ -12,8 +12,8 @@ import trio
 from pg_trio.cluster.redis.bucket_leases import HOLD_BACK_S, HOLD_S, LEASE_S, lease_size
 from pg_trio.cluster.redis.bucket_wire import GIVE, MOST_OWED_S
 from pg_trio.cluster.redis.keys import bucket_key
-from pg_trio.cluster.redis.redis_buckets import SETTLE_S, SHORT_S
 from pg_trio.cluster.redis.redis_permits import PERMIT_S
+from pg_trio.cluster.redis.settling import SETTLE_S, SHORT_S
 from pg_trio.errors import Overloaded, StoreError
 from pg_trio.ledger.protocols import MUST_WAIT, BucketTake, Limits
 from tests.cluster.waiting import LIMIT_S, wait_for
@@ -362,6 +362,68 @@ async def test_limit_is_not_given_again_when_a_late_redis_answers(open_node: Ope
             admitted += await take_all(node, KEY, SMALL, 20)
 
     assert 20 == admitted
+
+
+async def hold_all(ledger: RedisLedger, key: bytes, limit: int, tries: int) -> int:
+    """How many of so many permits were had; none is given back."""
+    had = 0
+    for _ in range(tries):
+        got = ledger.permits.acquire_nowait(key, limit)
+        if got is MUST_WAIT:
+            got = await ledger.permits.acquire(key, limit)
+        had += got
+    return had
+
+
+async def test_share_counts_the_permits_of_all_workers_of_a_node(open_node: Opened, redis: RedisServer) -> None:
+    async with engine_relay(redis.port) as relay:
+        here, other = [await open_node(server=relay, workers=2) for _ in range(2)]
+        held = await hold_all(other, KEY, 5, 4)
+        relay.accepts = False
+        relay.cut()
+        await wait_for(lambda: not here.client.is_up)
+
+        held += await hold_all(here, KEY, 5, 5)
+
+    assert 5 == held
+
+
+async def test_permits_are_not_given_again_after_an_absence(open_node: Opened) -> None:
+    with running_redis() as server:
+        nodes = [await open_node(f"gw-{number}", server=server) for number in (1, 2)]
+        await wait_for(lambda: all(node.node.live_nodes == 2 for node in nodes))
+        held = await hold_all(nodes[0], KEY, 10, 2)
+        server.kill()
+        await wait_for(lambda: not any(node.client.is_up for node in nodes))
+        held += await hold_all(nodes[1], KEY, 10, 2)
+        await trio.sleep(SHORT_S)
+        server.start()
+        await wait_for(lambda: all(node.client.is_up for node in nodes))
+
+        tries = 30
+        for number in range(tries):
+            held += await hold_all(nodes[number % 2], KEY, 10, 1)
+            await trio.sleep(1.5 * SETTLE_S / tries)
+        counted = await nodes[0].permits.count(KEY)
+
+    assert (10, 10) == (held, counted)
+
+
+async def test_permits_are_not_given_again_when_a_late_redis_answers(open_node: Opened, redis: RedisServer) -> None:
+    async with engine_relay(redis.port) as relay:
+        nodes = [await open_node(f"gw-{number}", server=relay, limit_s=0.2) for number in (1, 2)]
+        await wait_for(lambda: all(node.node.live_nodes == 2 for node in nodes))
+        held = sum([await hold_all(node, KEY, 10, 1) for node in nodes])
+        relay.replies.close()
+        for node in nodes:
+            held += await hold_all(node, KEY, 10, 2)
+        relay.replies.open()
+        await wait_for(lambda: all(node.client.is_up for node in nodes))
+        for node in nodes:
+            held += await hold_all(node, KEY, 10, 10)
+        counted = await nodes[0].permits.count(KEY)
+
+    assert (10, 10) == (held, counted)
 
 
 async def test_refusing_gateway_refuses(open_node: Opened, redis: RedisServer) -> None:

@@ -59,8 +59,8 @@ async def open_redis_ledger(
     client.opening = heartbeat.open
     buckets = RedisBuckets(client, AwayBuckets(node, SharedBuckets(segment), refuses))
     permits = RedisPermits(client, node, LeaseBook(spend), refuses)
-    heartbeat.on_beat.append(buckets.catch_up)
-    client.on_prompt = buckets.hear_again
+    heartbeat.on_beat += (buckets.catch_up, permits.catch_up)
+    client.on_prompt += (buckets.hear_again, permits.hear_again)
     await client.check(heartbeat.claim)
     for task in (client.run, heartbeat.run, buckets.run, permits.run):
         nursery.start_soon(task)

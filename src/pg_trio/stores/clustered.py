@@ -177,8 +177,8 @@ async def open_ledger(cluster: ClusterSettings, pool: PostgresPool, settings: Se
     here = NodeCounts(SplitBuckets(parts.buckets), SplitLeases(parts.leases))
     buckets = RedisBuckets(redis.client, AwayBuckets(node, here.buckets, refuses))
     permits = RedisPermits(redis.client, node, here.leases, refuses)
-    redis.heartbeat.on_beat.append(buckets.catch_up)
-    redis.client.on_prompt = buckets.hear_again
+    redis.heartbeat.on_beat += (buckets.catch_up, permits.catch_up)
+    redis.client.on_prompt += (buckets.hear_again, permits.hear_again)
     lifetime.run(buckets.run, permits.run)
     budgets = HolderBudgets(pool, node, longest_call_s(settings) + SILENT_MARGIN_S)
 

@@ -56,7 +56,7 @@ class RedisClient:
     away_s: float = field(default=0.0, init=False)
     opening: Opening | None = None
     # Called when the link in use answers again after it was late.
-    on_prompt: Callable[[], None] | None = None
+    on_prompt: list[Callable[[], None]] = field(factory=list)
     _link: RedisLink | None = field(default=None, init=False)
     _lost_at: float | None = field(default=None, init=False)
     _is_told_away: bool = field(default=False, init=False)

@@ -37,6 +37,7 @@ from pg_trio.cluster.redis.bucket_wire import (
 )
 from pg_trio.cluster.redis.client import RedisClient
 from pg_trio.cluster.redis.resp import Reply
+from pg_trio.cluster.redis.settling import Settling
 from pg_trio.errors import Overloaded
 from pg_trio.ledger.protocols import MUST_WAIT, BucketTake, Held, Limits, MustWait, Taken
 from pg_trio.shared_memory.token_bucket import NANO, look
@@ -51,11 +52,6 @@ SWEEP_S = 0.05
 SHARE_EVERY_S = 0.25
 # Keys whose plan is remembered.
 MOST_PLANS = 20_000
-# Both Redis and the node's share hold for SETTLE_S after an absence of more than SHORT_S. Within that time every worker
-# that can reach Redis has a link (RECONNECT_S, SILENT_LIMIT_S), and has told what it admitted. After a shorter one the
-# links are there, and tell at once.
-SHORT_S, SETTLE_S = 1.0, 1.5
-SHORT_SETTLE_S = 0.25
 # Owed tokens told to Redis in one command after its return.
 OWED_A_CALL = 500
 
@@ -88,9 +84,11 @@ class RedisBuckets:
     _low: dict[bytes, BucketLease] = field(factory=dict)
     _leased: dict[bytes, BucketLease] = field(factory=dict)
     _is_low: trio.Event = field(factory=trio.Event)
-    # The newest link, and when all workers have told Redis what it did not know (`clock`).
-    _linked_at: float = 0.0
-    _told_by: float = 0.0
+    _settling: Settling = field(init=False)
+
+    @_settling.default
+    def _make_settling(self) -> Settling:
+        return Settling(self.client, self.clock)
 
     # ── at once ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -98,7 +96,7 @@ class RedisBuckets:
         """See Buckets."""
         if not self.client.is_up:
             return self.away.take(key, limits, now, amount)
-        if now < self._told_by:
+        if self._settling.is_under_way(now):
             return MUST_WAIT
         lease = self._plan(key, limits).lease
         taken = None if lease is None else self._spend(lease, amount, now)
@@ -126,7 +124,7 @@ class RedisBuckets:
         """See Buckets."""
         if not self.client.is_up:
             return self._take_away(takes, now)
-        if now < self._told_by:
+        if self._settling.is_under_way(now):
             return await self._take_of_both(takes, now)
         try:
             return await self._take_there(takes, now)
@@ -311,22 +309,13 @@ class RedisBuckets:
 
     def catch_up(self, has_lost_data: bool) -> None:
         """Redis has answered a beat: take from its buckets what it does not know of."""
-        if self._linked_at != self.client.linked_at:
-            self._linked_at = self.client.linked_at
-            # Its buckets have refilled, and are empty only once the others are back, too.
-            if self.client.away_s:
-                self._settle(SETTLE_S if self.client.away_s > SHORT_S else SHORT_SETTLE_S)
+        self._settling.note_beat()
         self._tell_owed(has_lost_data)
 
     def hear_again(self) -> None:
         """Redis answers, which it did not in time."""
-        self._settle(SHORT_SETTLE_S)
+        self._settling.note_late()
         self._tell_owed(has_lost_data=False)
-
-    def _settle(self, time_s: float) -> None:
-        # Where a node has no share, nothing was admitted.
-        if not self.away.refuses:
-            self._told_by = max(self._told_by, self.clock() + time_s)
 
     def _tell_owed(self, has_lost_data: bool) -> None:
         owed = self.away.end(self.clock(), has_lost_data=has_lost_data)

@@ -13,7 +13,7 @@ Rules:
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import trio
 
@@ -43,7 +43,7 @@ class RedisLink:
         self.limit_s = SILENT_LIMIT_S
         self.on_message: Callable[[list[Reply]], None] | None = None
         # Called when the server answers again after it was late, before any caller knows of it.
-        self.on_prompt: Callable[[], None] | None = None
+        self.on_prompt: Sequence[Callable[[], None]] = ()
         self._stream = stream
         self._replies = RespReader()
         self._pending: deque[Pending] = deque()
@@ -114,8 +114,9 @@ class RedisLink:
                 if not self._pending:
                     raise GarbledReply("Redis sent a reply to no command")
                 self._pending.popleft().settle(reply)
-            if was_late and self.on_prompt is not None:
-                self.on_prompt()
+            if was_late:
+                for hear in self.on_prompt:
+                    hear()
 
     async def _check_limits(self) -> None:
         while True:
