@@ -13,7 +13,7 @@ from pg_trio.cluster.redis.bucket_leases import HOLD_BACK_S, HOLD_S, LEASE_S, le
 from pg_trio.cluster.redis.bucket_wire import GIVE, MOST_OWED_S
 from pg_trio.cluster.redis.keys import bucket_key
 from pg_trio.cluster.redis.redis_permits import PERMIT_S
-from pg_trio.cluster.redis.settling import SETTLE_S, SHORT_S
+from pg_trio.cluster.redis.redis_return import SETTLE_S, SHORT_S
 from pg_trio.errors import Overloaded, StoreError
 from pg_trio.ledger.protocols import MUST_WAIT, BucketTake, Limits
 from tests.cluster.waiting import LIMIT_S, wait_for

@@ -9,7 +9,6 @@ Rules:
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from random import Random
@@ -19,250 +18,10 @@ from urllib.parse import unquote
 
 from attrs import evolve, field, frozen
 
+from pg_trio.simulator.delays import AT_ONCE, Latency, parse_count, parse_duration_s, parse_latency, parse_share
+from pg_trio.simulator.simulated_faults import MAX_TOKENS, SimulatedFault, parse_fault
+
 FinishReason: TypeAlias = Literal["stop", "length", "tool_calls", "content_filter"]
-
-# One hour: longer than any time limit a test sets; a typing mistake (`200s` for `200ms`) still ends.
-MAX_DURATION_S = 3_600.0
-# 200,000: the largest `max_output_tokens` of the gateway's contract.
-MAX_TOKENS = 200_000
-# 1 GiB: past every body limit there is, and still a minute's work over loopback.
-MAX_HUGE_BYTES = 1 << 30
-
-_UNITS_S = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
-
-
-# ── time ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-@frozen(slots=True)
-class Fixed:
-    """Always the same."""
-
-    seconds: float = 0.0
-
-    def draw_s(self, random: Random) -> float:
-        return self.seconds
-
-    @property
-    def is_random(self) -> bool:
-        return False
-
-
-@frozen(slots=True)
-class LogNormal:
-    """Half of the draws are under `median_s`; `sigma` is the spread of the logarithm (0.5 is a usual provider).
-
-    With a `slow_share` (0–1), that share of the draws takes `slow_s` instead.
-    """
-
-    median_s: float
-    sigma: float
-    slow_share: float = 0.0
-    slow_s: float = 0.0
-
-    def draw_s(self, random: Random) -> float:
-        if self.slow_share and random.random() < self.slow_share:
-            return self.slow_s
-        # Bounded, so that an unlucky draw of a wild sigma cannot hold a connection for days.
-        return min(random.lognormvariate(math.log(self.median_s), self.sigma), MAX_DURATION_S)
-
-    @property
-    def is_random(self) -> bool:
-        return True
-
-
-@frozen(slots=True)
-class HeavyTail:
-    """Mostly `usual_s`; a `share` (0–1) of the draws takes `slow_s`."""
-
-    usual_s: float
-    share: float
-    slow_s: float
-
-    def draw_s(self, random: Random) -> float:
-        return self.slow_s if random.random() < self.share else self.usual_s
-
-    @property
-    def is_random(self) -> bool:
-        return True
-
-
-Latency: TypeAlias = Fixed | LogNormal | HeavyTail
-
-
-def parse_duration_s(text: str) -> float:
-    """Seconds from `200ms`, `1.5s`, `50us` or `0`; ValueError otherwise."""
-    if text == "0":
-        return 0.0
-    number = text.rstrip("mus")
-    unit = text[len(number) :]
-    if unit not in _UNITS_S or not _is_decimal(number):
-        raise ValueError(f"{text!r} is no duration; write 200ms, 1.5s, 50us or 0")
-    seconds = float(number) * _UNITS_S[unit]
-    if seconds > MAX_DURATION_S:
-        raise ValueError(f"{text!r} is longer than {MAX_DURATION_S:g}s")
-    return seconds
-
-
-def parse_latency(text: str) -> Latency:
-    """A latency from `200ms`, `lognormal:200ms:0.5[:5%:3s]` or `tail:200ms:5%:3s`; ValueError otherwise."""
-    match text.split(":"):
-        case [duration]:
-            return Fixed(parse_duration_s(duration))
-        case ["lognormal", median, sigma]:
-            return _parse_lognormal(median, sigma)
-        case ["lognormal", median, sigma, share, slow]:
-            return evolve(_parse_lognormal(median, sigma), slow_share=parse_share(share), slow_s=parse_duration_s(slow))
-        case ["tail", usual, share, slow]:
-            return HeavyTail(parse_duration_s(usual), parse_share(share), parse_duration_s(slow))
-        case _:
-            raise ValueError(f"{text!r} is no latency; write 200ms, lognormal:200ms:0.5 or tail:200ms:5%:3s")
-
-
-def _parse_lognormal(median: str, sigma: str) -> LogNormal:
-    median_s = parse_duration_s(median)
-    if median_s <= 0:
-        raise ValueError("a log-normal median must be over 0")
-    if not _is_decimal(sigma) or float(sigma) > 10:
-        raise ValueError(f"{sigma!r} is no sigma; write a number from 0 to 10, such as 0.5")
-    return LogNormal(median_s, float(sigma))
-
-
-def parse_share(text: str) -> float:
-    """A share 0–1 from `5%`; ValueError otherwise."""
-    number = text.removesuffix("%")
-    if number == text or not _is_decimal(number) or float(number) > 100:
-        raise ValueError(f"{text!r} is no share; write a percentage from 0% to 100%")
-    return float(number) / 100
-
-
-def _is_decimal(text: str) -> bool:
-    # Not float(): that takes "nan", "1e9", "1_0" and digits of other scripts too. 15: enough for any sane number.
-    whole, _, fraction = text.partition(".")
-    digits = whole + fraction
-    return text.isascii() and digits.isdigit() and bool(whole) and len(text) <= 15 and not text.endswith(".")
-
-
-def _parse_count(text: str, low: int, high: int) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) <= 15 and low <= int(text) <= high):
-        raise ValueError(f"{text!r} is no whole number from {low} to {high}")
-    return int(text)
-
-
-# ── faults ───────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-@frozen(slots=True)
-class SimulatedFault:
-    """What goes wrong: the kind, and where it has an argument, `amount` (a number) or `variant` (a word) of it.
-
-    `amount` is a status, a count of tokens or bytes, or seconds, as the kind has it (`FAULT_ARGUMENTS`).
-    """
-
-    kind: str
-    amount: float = 0
-    variant: str = ""
-
-    @property
-    def count(self) -> int:
-        """The amount as a whole number."""
-        return int(self.amount)
-
-
-def _no_argument(kind: str, argument: str) -> SimulatedFault:
-    if argument:
-        raise ValueError(f"it takes no argument, got {argument!r}")
-    return SimulatedFault(kind)
-
-
-def _status(kind: str, argument: str) -> SimulatedFault:
-    return SimulatedFault(kind, amount=_parse_count(argument, 300, 599))
-
-
-def _head_or_body(kind: str, argument: str) -> SimulatedFault:
-    if argument not in ("", "head", "body"):
-        raise ValueError(f"{argument!r} is no place; write {kind}:head or {kind}:body")
-    return SimulatedFault(kind, variant=argument or "head")
-
-
-def _stall(kind: str, argument: str) -> SimulatedFault:
-    if argument.isdigit():
-        return SimulatedFault(kind, amount=_parse_count(argument, 0, MAX_TOKENS), variant="tokens")
-    return _head_or_body(kind, argument)
-
-
-def _truncate(kind: str, argument: str) -> SimulatedFault:
-    if argument not in ("", "length", "chunked"):
-        raise ValueError(f"{argument!r} is no framing; write truncate:length or truncate:chunked")
-    return SimulatedFault(kind, variant=argument or "length")
-
-
-def _after_tokens(kind: str, argument: str) -> SimulatedFault:
-    return SimulatedFault(kind, amount=_parse_count(argument or "1", 0, MAX_TOKENS))
-
-
-def _cut(kind: str, argument: str) -> SimulatedFault:
-    tokens, _, ending = argument.partition(":")
-    if ending not in ("", "clean", "inside"):
-        raise ValueError(f"{ending!r} is no ending; write cut:3, cut:3:clean or cut:3:inside")
-    return SimulatedFault(kind, amount=_parse_count(tokens or "1", 0, MAX_TOKENS), variant=ending)
-
-
-def _malformed_chunk(kind: str, argument: str) -> SimulatedFault:
-    if argument not in ("", "json", "http"):
-        raise ValueError(f"{argument!r} is no layer; write malformed_chunk:json or malformed_chunk:http")
-    return SimulatedFault(kind, variant=argument or "json")
-
-
-def _drip(kind: str, argument: str) -> SimulatedFault:
-    return SimulatedFault(kind, amount=parse_duration_s(argument or "10ms"))
-
-
-def _huge(kind: str, argument: str) -> SimulatedFault:
-    return SimulatedFault(kind, amount=_parse_count(argument, 1, MAX_HUGE_BYTES))
-
-
-# Every kind of fault and what reads its argument. docs/simulator.md says what each does; plan.py does it.
-FAULT_ARGUMENTS: Mapping[str, Callable[[str, str], SimulatedFault]] = MappingProxyType(
-    {
-        "status": _status,
-        "reset": _head_or_body,
-        "hangup": _no_argument,
-        "stall": _stall,
-        "garbage": _no_argument,
-        "notjson": _no_argument,
-        "wrong_type": _no_argument,
-        "error200": _no_argument,
-        "nochoices": _no_argument,
-        "empty": _no_argument,
-        "truncate": _truncate,
-        "drip": _drip,
-        "huge": _huge,
-        "dup": _no_argument,
-        "cut": _cut,
-        "no_done": _no_argument,
-        "malformed_chunk": _malformed_chunk,
-        "stream_error": _after_tokens,
-    }
-)
-# What only a stream can suffer: a plain answer is good in spite of them.
-STREAM_FAULTS: frozenset[str] = frozenset({"cut", "no_done", "malformed_chunk", "stream_error"})
-
-
-def parse_fault(text: str) -> SimulatedFault:
-    """A fault from `kind` or `kind:argument`; ValueError says which kinds there are, or what the argument must be."""
-    kind, _, argument = text.partition(":")
-    if kind == "refuse":
-        raise ValueError("refuse: a process that listens cannot refuse; aim at a port where nothing listens")
-    if kind not in FAULT_ARGUMENTS:
-        raise ValueError(f"{kind!r} is no fault; there are {', '.join(FAULT_ARGUMENTS)} and none")
-    try:
-        return FAULT_ARGUMENTS[kind](kind, argument)
-    except ValueError as error:
-        raise ValueError(f"{kind}: {error}") from error
-
-
-# ── the behaviour ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 @frozen(slots=True)
@@ -301,8 +60,8 @@ class Behaviour:
     `fault` strikes; all must agree.
     """
 
-    latency: Latency = Fixed()
-    pace: Latency = Fixed()
+    latency: Latency = AT_ONCE
+    pace: Latency = AT_ONCE
     tokens: int | None = None
     content: str | None = None
     tool: CalledTool | None = None
@@ -406,7 +165,7 @@ def _parse_usage(value: str) -> bool | ReportedUsage:
     prompt, colon, completion = value.partition(":")
     if not colon:
         raise ValueError(f"{value!r} is no usage; write on, off or PROMPT:COMPLETION such as 38:87")
-    return ReportedUsage(_parse_count(prompt, 0, 10**9), _parse_count(completion, 0, 10**9))
+    return ReportedUsage(parse_count(prompt, 0, 10**9), parse_count(completion, 0, 10**9))
 
 
 def _parse_tool(value: str) -> CalledTool:
@@ -448,18 +207,18 @@ _OPTIONS: Mapping[str, Callable[[str], dict[str, object]]] = MappingProxyType(
     {
         "latency": lambda value: {"latency": parse_latency(value)},
         "pace": lambda value: {"pace": parse_latency(value)},
-        "tokens": lambda value: {"tokens": _parse_count(value, 0, MAX_TOKENS)},
+        "tokens": lambda value: {"tokens": parse_count(value, 0, MAX_TOKENS)},
         "content": lambda value: {"content": unquote(value)},
         "tool": lambda value: {"tool": _parse_tool(value)},
         "finish": lambda value: {"finish": _parse_finish(value)},
         "usage": lambda value: {"usage": _parse_usage(value)},
         "head": lambda value: {"early_head": _parse_head(value)},
-        "pings": lambda value: {"pings": _parse_count(value, 0, MAX_TOKENS)},
-        "reasoning": lambda value: {"reasoning": _parse_count(value, 0, MAX_TOKENS)},
+        "pings": lambda value: {"pings": parse_count(value, 0, MAX_TOKENS)},
+        "reasoning": lambda value: {"reasoning": parse_count(value, 0, MAX_TOKENS)},
         "stamps": lambda value: {"stamps": _parse_stamps(value)},
         "fault": lambda value: {"fault": None if value == "none" else parse_fault(value)},
-        "retry_after": lambda value: {"retry_after_s": _parse_count(value, 0, 10**9)},
-        "fail_first": lambda value: {"fail_first": _parse_count(value, 0, 10**9)},
+        "retry_after": lambda value: {"retry_after_s": parse_count(value, 0, 10**9)},
+        "fail_first": lambda value: {"fail_first": parse_count(value, 0, 10**9)},
         "fail_rate": lambda value: {"fail_rate": parse_share(value)},
         "flap": lambda value: {"flap": _parse_flap(value)},
     }

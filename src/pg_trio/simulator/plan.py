@@ -19,9 +19,10 @@ import orjson
 from attrs import evolve, frozen
 
 from pg_trio.domain.chat import Json
-from pg_trio.simulator.behaviour import Behaviour, SimulatedFault
+from pg_trio.simulator.behaviour import Behaviour
 from pg_trio.simulator.chat_call import ChatCall, RefusedCall
 from pg_trio.simulator.chat_completion import STAMP, Completion, Occasion, complete
+from pg_trio.simulator.simulated_faults import SimulatedFault
 from pg_trio.simulator.wires import WIRES, Wire
 
 # 64 KiB a piece of a huge body: what a socket's buffer takes at once.

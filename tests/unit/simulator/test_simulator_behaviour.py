@@ -10,20 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pg_trio.simulator.behaviour import (
-    FAULT_ARGUMENTS,
     GOOD,
     OPTION_NAMES,
     PRESETS,
     Behaviour,
     CalledTool,
-    Fixed,
     Flap,
-    HeavyTail,
-    LogNormal,
     ReportedUsage,
-    SimulatedFault,
     parse_behaviour,
 )
+from pg_trio.simulator.delays import Fixed, HeavyTail, LogNormal
+from pg_trio.simulator.simulated_faults import FAULT_ARGUMENTS, SimulatedFault
 
 
 @pytest.mark.parametrize(

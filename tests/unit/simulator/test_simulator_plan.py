@@ -9,10 +9,11 @@ from typing import Any
 import orjson
 import pytest
 
-from pg_trio.simulator.behaviour import FAULT_ARGUMENTS, STREAM_FAULTS, parse_behaviour
+from pg_trio.simulator.behaviour import parse_behaviour
 from pg_trio.simulator.chat_call import ChatCall
 from pg_trio.simulator.chat_completion import Occasion
 from pg_trio.simulator.plan import Close, Reset, Send, Stall, Step, Wait, render
+from pg_trio.simulator.simulated_faults import FAULT_ARGUMENTS, STREAM_FAULTS
 
 ARGUMENTS = {"status": ":503", "huge": ":100000"}
 EVERY_FAULT = [kind + ARGUMENTS.get(kind, "") for kind in FAULT_ARGUMENTS]

@@ -36,8 +36,8 @@ from pg_trio.cluster.redis.bucket_wire import (
     take_arguments,
 )
 from pg_trio.cluster.redis.client import RedisClient
+from pg_trio.cluster.redis.redis_return import RedisReturn
 from pg_trio.cluster.redis.resp import Reply
-from pg_trio.cluster.redis.settling import Settling
 from pg_trio.errors import Overloaded
 from pg_trio.ledger.protocols import MUST_WAIT, BucketTake, Held, Limits, MustWait, Taken
 from pg_trio.shared_memory.token_bucket import NANO, look
@@ -84,11 +84,11 @@ class RedisBuckets:
     _low: dict[bytes, BucketLease] = field(factory=dict)
     _leased: dict[bytes, BucketLease] = field(factory=dict)
     _is_low: trio.Event = field(factory=trio.Event)
-    _settling: Settling = field(init=False)
+    _return: RedisReturn = field(init=False)
 
-    @_settling.default
-    def _make_settling(self) -> Settling:
-        return Settling(self.client, self.clock)
+    @_return.default
+    def _make_return(self) -> RedisReturn:
+        return RedisReturn(self.client, self.clock)
 
     # ── at once ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -96,7 +96,7 @@ class RedisBuckets:
         """See Buckets."""
         if not self.client.is_up:
             return self.away.take(key, limits, now, amount)
-        if self._settling.is_under_way(now):
+        if self._return.is_under_way(now):
             return MUST_WAIT
         lease = self._plan(key, limits).lease
         taken = None if lease is None else self._spend(lease, amount, now)
@@ -124,7 +124,7 @@ class RedisBuckets:
         """See Buckets."""
         if not self.client.is_up:
             return self._take_away(takes, now)
-        if self._settling.is_under_way(now):
+        if self._return.is_under_way(now):
             return await self._take_of_both(takes, now)
         try:
             return await self._take_there(takes, now)
@@ -309,12 +309,12 @@ class RedisBuckets:
 
     def catch_up(self, has_lost_data: bool) -> None:
         """Redis has answered a beat: take from its buckets what it does not know of."""
-        self._settling.note_beat()
+        self._return.note_beat()
         self._tell_owed(has_lost_data)
 
     def hear_again(self) -> None:
         """Redis answers, which it did not in time."""
-        self._settling.note_late()
+        self._return.note_late()
         self._tell_owed(has_lost_data=False)
 
     def _tell_owed(self, has_lost_data: bool) -> None:

@@ -7,7 +7,7 @@ Rules:
 3. Giving back is sent without waiting.
 4. While Redis is away, a node has its share of the limit. All its workers' permits are counted in the memory that they
    share, also those from Redis, because their calls still run.
-5. When Redis is back, each worker renews its permits first, and for a moment a permit needs both (settling.py).
+5. When Redis is back, each worker renews its permits first, and for a moment a permit needs both (redis_return.py).
 6. A node whose name another gateway has claimed (node.py) acquires and renews nothing.
 """
 
@@ -25,9 +25,9 @@ from pg_trio.cluster.engine_away import EngineAway
 from pg_trio.cluster.node import Node
 from pg_trio.cluster.redis.client import RedisClient
 from pg_trio.cluster.redis.keys import node_key, permits_key
+from pg_trio.cluster.redis.redis_return import RedisReturn
 from pg_trio.cluster.redis.resp import Argument, Reply, encode_command
 from pg_trio.cluster.redis.scripts import read_script
-from pg_trio.cluster.redis.settling import Settling
 from pg_trio.cluster.share import share_of
 from pg_trio.errors import Overloaded
 from pg_trio.ledger.immediate import SyncLeases
@@ -65,13 +65,13 @@ class RedisPermits:
     refuses: bool
     clock: Callable[[], float] = time.monotonic
     _held: dict[bytes, _Held] = field(factory=dict)
-    _settling: Settling = field(init=False)
+    _return: RedisReturn = field(init=False)
     _worker: str = field(factory=lambda: uuid4().hex)
     _numbers: Iterator[int] = field(factory=count)
 
-    @_settling.default
-    def _make_settling(self) -> Settling:
-        return Settling(self.client, self.clock)
+    @_return.default
+    def _make_return(self) -> RedisReturn:
+        return RedisReturn(self.client, self.clock)
 
     def acquire_nowait(self, key: bytes, limit: int) -> bool | MustWait:
         """See Leases."""
@@ -81,7 +81,7 @@ class RedisPermits:
         """See Leases."""
         if not self.client.is_up:
             return self._acquire_of_share(key, limit)
-        if self.refuses or not self._settling.is_under_way(self.clock()):
+        if self.refuses or not self._return.is_under_way(self.clock()):
             return await self._acquire_there(key, limit)
         return await self._acquire_of_both(key, limit)
 
@@ -172,12 +172,12 @@ class RedisPermits:
 
     def catch_up(self, _: bool) -> None:
         """Redis has answered a beat: a fresh link begins with the permits that are held."""
-        if self._settling.note_beat():
+        if self._return.note_beat():
             self._tell_held()
 
     def hear_again(self) -> None:
         """Redis answers, which it did not in time."""
-        self._settling.note_late()
+        self._return.note_late()
         self._tell_held()
 
     def _tell_held(self) -> None:

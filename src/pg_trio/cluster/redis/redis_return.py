@@ -21,8 +21,8 @@ SHORT_SETTLE_S = 0.25
 
 
 @define(eq=False)
-class Settling:
-    """Knows when all have told. Times are `clock`'s seconds."""
+class RedisReturn:
+    """Knows whether all have told. Times are `clock`'s seconds."""
 
     client: RedisClient
     clock: Callable[[], float] = time.monotonic
