@@ -248,9 +248,11 @@ def open_spend(
 async def open_postgres(cluster: ClusterSettings, lifetime: Lifetime) -> PostgresPool:
     """A worker's connections; the tables are made. Raises StoreError."""
     pool = PostgresPool(cluster.postgres_url.reveal(), cluster.postgres_timeout_ms / 1000)
+    migrate = partial(migrate_schema, steps=read_steps())
     try:
-        await pool.check(partial(migrate_schema, steps=read_steps()))
+        await pool.check(migrate)
     except (EngineAway, OSError) as away:
+        pool.prepare = migrate
         logger.error("PostgreSQL: %s. The gateway starts without it, and tries again until it works", away)
     except psycopg.Error as refused:
         raise StoreError(f"PostgreSQL: {say(refused)} (cluster.postgres_url)") from None

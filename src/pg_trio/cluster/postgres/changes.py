@@ -1,7 +1,7 @@
 """What others have changed in the database: told by PostgreSQL's NOTIFY at once, with a poll as fallback.
 
-A worker has one connection that listens. Every POLL_S it looks in any case. A notification is a name, `tokens`, and may say
-what has changed: `tokens 12 15`.
+A worker has one connection that listens. Every POLL_S it looks in any case. A notification is a name, `tokens`, and may
+say what has changed: `tokens 12 15`.
 """
 
 from __future__ import annotations

@@ -25,6 +25,7 @@ from attrs import define, field
 from pg_trio.cluster.engine_away import EngineAway
 from pg_trio.cluster.postgres.names import resolve_hosts
 from pg_trio.cluster.postgres.trio_connection import TrioConnection
+from pg_trio.errors import StoreError
 
 logger = logging.getLogger("pg_trio.cluster")
 
@@ -58,6 +59,8 @@ class PostgresPool:
     size: int = POOL_CONNECTIONS
     # False: another pool of this worker says in the log when the server is away.
     tells_outages: bool = True
+    # Awaited with the first connection of `run`, before any use: the server was away when the gateway started.
+    prepare: Work[object] | None = None
     is_up: bool = field(default=False, init=False)
     _idle: list[TrioConnection] = field(factory=list, init=False)
     _all: set[TrioConnection] = field(factory=set, init=False)
@@ -135,7 +138,7 @@ class PostgresPool:
         finally:
             self._finish(connection)
         # Until `run` knows better: requests may come before its first probe.
-        self.is_up = not self._is_closed
+        self.is_up = self.prepare is None and not self._is_closed
 
     async def run(self) -> None:
         """Find out whether the server answers, and stop the queries of cancelled uses. Until cancelled."""
@@ -200,7 +203,10 @@ class PostgresPool:
         """What is wrong, if anything is."""
         try:
             await self.check()
-        except (psycopg.Error, EngineAway, OSError) as away:
+            if self.prepare is not None:
+                await self.check(self.prepare)
+                self.prepare = None
+        except (psycopg.Error, EngineAway, OSError, StoreError) as away:
             return say(away)
         return None
 

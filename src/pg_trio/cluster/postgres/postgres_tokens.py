@@ -7,9 +7,9 @@ Rules:
    second, and costs no other token its place. While PostgreSQL is away, remembered tokens stay valid; `find` raises for
    others. So one that was changed just before is a 503.
 3. The keys that sign client tokens are in the database as they are, because every node must sign and verify. A worker
-   reads them with the revision, and has them also while PostgreSQL is away. When they change, verified client tokens are
-   verified again. Its start makes a new key if the newest is too old (store/token_file.py, rule 3). A worker that has never reached the database knows no key, and `signing_keys`
-   raises: a client token then gets a 503, not a 401.
+   reads them with the revision, and has them also while PostgreSQL is away. When they change, client tokens are verified
+   again. Its start makes a new key if the newest is too old (store/token_file.py, rule 3). A worker that has never
+   reached the database knows no key, and `signing_keys` raises: a client token then gets a 503, not a 401.
 4. `last_used_at` is collected in memory and written for all tokens at once.
 """
 
@@ -219,9 +219,7 @@ async def _renew_keys(connection: TrioConnection) -> None:
     await connection.execute(RENEW_KEYS, values)
 
 
-async def _read_state(
-    known: _SharedState | None, connection: TrioConnection
-) -> tuple[TokenChanges, _SharedState]:
+async def _read_state(known: _SharedState | None, connection: TrioConnection) -> tuple[TokenChanges, _SharedState]:
     """What has changed, and the state; `known` itself if nothing has."""
     # The revision first: a change in between is found at the next look.
     changes = await read_token_changes(connection, None if known is None else known.revision)
