@@ -7,7 +7,7 @@ Rules:
    second, and costs no other token its place. While PostgreSQL is away, remembered tokens stay valid; `find` raises for
    others. So one that was changed just before is a 503.
 3. The keys that sign client tokens are in the database as they are, because every node must sign and verify. A worker
-   reads them with the revision, and has them also while PostgreSQL is away. When they change, client tokens are verified
+   reads them with the revision, and has them also while PostgreSQL is away. When they change, client tokens are checked
    again. Its start makes a new key if the newest is too old (store/token_file.py, rule 3). A worker that has never
    reached the database knows no key, and `signing_keys` raises: a client token then gets a 503, not a 401.
 4. `last_used_at` is collected in memory and written for all tokens at once.
