@@ -14,5 +14,6 @@ log_plans.py, log_sum_plans.py, log_choices.py  how the log is read: statements,
 postgres_log_view.py, postgres_log_reader.py  the log for the pages of a worker; for commands
 lost_budgets.py     budgets from the log, if their tables were lost
 leased_spend.py, lease_account.py, granted_amounts.py  budgets: leased from the ledger here, spent in shared memory
+lease_term.py, silent_holders.py  until when a node may spend them, and when others take them back
 spend_reading.py    what all nodes have spent, to be shown
 """

@@ -16,7 +16,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import psycopg
 import trio
@@ -89,6 +89,14 @@ class PostgresPool:
                 return await self._use_one(work)
         self._suspect()
         raise EngineAway("PostgreSQL does not answer in time")
+
+    async def fetch(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
+        """The rows of one statement. Raises as `use`."""
+
+        async def fetch(connection: TrioConnection) -> list[tuple[Any, ...]]:
+            return await (await connection.execute(statement.encode(), values)).fetchall()
+
+        return await self.use(fetch)
 
     async def _use_one(self, work: Work[T]) -> T:
         try:

@@ -205,11 +205,8 @@ class PostgresTokens:
         return token_of(rows[0]) if rows else None
 
     async def _read(self, query: str, *values: object) -> list[tuple[Any, ...]]:
-        async def read(connection: TrioConnection) -> list[tuple[Any, ...]]:
-            return await (await connection.execute(query.encode(), values)).fetchall()
-
         try:
-            return await self.pool.use(read)
+            return await self.pool.fetch(query, *values)
         except (EngineAway, psycopg.Error) as away:
             raise StoreError(f"PostgreSQL: {say(away)}") from away
 

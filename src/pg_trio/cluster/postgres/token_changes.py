@@ -6,7 +6,7 @@ from attrs import frozen
 
 from pg_trio.cluster.postgres.trio_connection import TrioConnection
 
-# As many revisions as the database keeps names of (migrations/006_named_changes.sql).
+# As many revisions as the database keeps names of (migrations/006_changes_and_terms.sql).
 KEPT_REVISIONS = 1_000
 # Reading more takes longer than asking for each token again when it is used.
 MOST_NAMED = 1_000
