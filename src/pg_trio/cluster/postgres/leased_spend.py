@@ -253,8 +253,8 @@ class LeasedSpend:
             self.term.note_told(sent_at)
 
     async def _subtract_taken(self, holder: LeaseHolder, connection: TrioConnection) -> None:
-        """One worker subtracts it: the rows are locked. If it dies meanwhile, or has learned of it by a report, too much
-        is subtracted, which `mend` finds."""
+        """One worker subtracts it: the rows are locked. If it dies meanwhile, or a report has told it, too much is
+        subtracted, which `mend` finds."""
         async with connection.transaction():
             for key, month, taken in await (await connection.execute(TAKEN, (holder.id,))).fetchall():
                 # A month that memory has no more must not take a newer one's place.
