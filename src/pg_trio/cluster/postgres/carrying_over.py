@@ -31,6 +31,8 @@ Cursor: TypeAlias = psycopg.Cursor[tuple[Any, ...]]
 SESSION_COLUMNS = "id, endpoint, token, created_at, last_active_at, message_count, token_count, byte_count, holder"
 # Copying gigabytes of messages takes minutes.
 STATEMENT_LIMIT = "SET statement_timeout = 0"
+# Without a sign of the server meanwhile.
+SILENCE_LIMIT_S = 600.0
 
 
 @frozen(slots=True)
@@ -51,6 +53,7 @@ def carry_over(url: str, machine: SingleMachine) -> dict[str, int]:
     """Write all of it. Returns how many rows of what. Raises StoreError."""
     with explained(), connect_command(url) as connection:
         connection.execute(STATEMENT_LIMIT)
+        connection.limit_s = SILENCE_LIMIT_S
         with connection.transaction(), connection.cursor() as cursor:
             _check_empty(cursor)
             counts = {
