@@ -45,6 +45,11 @@ def config(tmp_path: Path, redis: RedisServer, postgres_url: str) -> Path:
     return file
 
 
+def section_of(config: Path) -> str:
+    """Its `[cluster]`."""
+    return config.read_text().partition("[[credentials]]")[0]
+
+
 async def test_tokens_are_those_of_the_cluster(
     config: Path, postgres_server: PostgresServer, postgres_url: str
 ) -> None:
@@ -140,7 +145,7 @@ async def test_spend_of_a_log_that_was_sent_already_counts_once(
     await machine.stop()
     rows = machine.log_rows()
     # It becomes a node before it is carried over: its log is sent, and at the second start budgets are made of it.
-    section = config.read_text().partition("[[credentials]]")[0]
+    section = section_of(config)
     for _ in range(starts):
         node = await start_gateway(nursery, alone, section + configuration)
         await wait_for(lambda: query(COUNT_ROWS) == "2")
