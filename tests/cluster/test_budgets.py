@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,10 @@ from pg_trio.cluster.engine_away import EngineAway
 from pg_trio.cluster.node import Node
 from pg_trio.cluster.postgres import leased_spend
 from pg_trio.cluster.postgres.lease_account import ReturnedLease
+from pg_trio.cluster.postgres.lease_term import LeaseTerm
 from pg_trio.cluster.postgres.leased_spend import IDLE_S, LeasedSpend
 from pg_trio.cluster.postgres.schema import MigrationStep, migrate_schema, read_steps
+from pg_trio.cluster.postgres.silent_holders import SilentHolders
 from pg_trio.cluster.postgres.trio_connection import TrioConnection
 from pg_trio.config.settings import GatewaySettings, Settings
 from pg_trio.domain.client_grant import holder_key
@@ -109,7 +112,7 @@ async def test_unspent_leases_go_back(open_node: Opened, leased: Callable[[], st
 
 async def test_reserved_money_does_not_go_back(open_node: Opened, leased: Callable[[], str]) -> None:
     ledger = await open_node()
-    ledger.spend.clock = lambda: trio.current_time() + clock[0]
+    ledger.spend.term.clock = lambda: trio.current_time() + clock[0]
     clock = [0.0]
     await ledger.spend.reserve(KEY, MONTH, 100, 1_000_000)
     await ledger.spend.tell()
@@ -235,7 +238,7 @@ async def test_silent_holder_loses_what_it_has_not_spent(
         "UPDATE pgtrio.holders SET seen_at = now() - interval '2 hours' WHERE node = 'gw-1'", postgres_url
     )
 
-    assert "1" == postgres_server.query("SELECT pgtrio.reap_budgets(interval '1 hour')", postgres_url)
+    assert "1" == postgres_server.query("SELECT pgtrio.reap_budgets(interval '1 hour', '{}')", postgres_url)
     assert "100|100|100" == leased()
     assert await alive.spend.reserve(KEY, MONTH, 900, 1000) is None
 
@@ -251,19 +254,19 @@ async def test_outage_is_not_the_silence_of_a_node(
 ) -> None:
     spender, reaper = await open_node("gw-1"), await open_node("gw-2")
     clock = [0.0]
-    reaper.spend.clock = lambda: clock[0]
-    reaper.spend.silent_s = 60.0
+    term = reaper.spend.term = LeaseTerm(reaper.node, 60.0, 30.0, clock=lambda: clock[0])
+    silent = SilentHolders(reaper.pool, term)
     await spender.spend.reserve(KEY, MONTH, 500, 1000)
     await reaper.spend.tell()
     # PostgreSQL was away for two hours: nobody could be seen.
     postgres_server.query("UPDATE pgtrio.holders SET seen_at = now() - interval '2 hours'", postgres_url)
-    reaper.spend._heard_since = clock[0] = 7200.0
+    term._heard_since = clock[0] = 7200.0
 
-    assert 0 == await reaper.spend.reap()
+    assert 0 == await silent.reap()
     assert "500" == leased().split("|")[0]
     # A node that is still silent after that is dead.
-    reaper.spend.silent_s = 0.0
-    assert 1 == await reaper.spend.reap()
+    term.silent_s = 0.0
+    assert 1 == await silent.reap()
     assert "0" == leased().split("|")[0]
 
 
@@ -273,7 +276,7 @@ async def test_node_that_starts_again_goes_on(open_node: Opened, leased: Callabl
     second = await open_node("gw-1")
 
     # The lease of the first worker is there.
-    assert second.spend.reserve_nowait(KEY, MONTH, 300, 1000) is None
+    assert await second.spend.reserve(KEY, MONTH, 300, 1000) is None
     assert "400" == leased().split("|")[0]
 
 
@@ -297,7 +300,7 @@ async def test_lease_of_a_killed_worker_is_found(
     # A worker was granted 50 and 40, and was killed before it counted the second.
     lend = "SELECT lent FROM pgtrio.lease_budget('\\x{}', {}, '{}', gen_random_uuid(), gen_random_uuid(), {}, 1000)"
     for amount in (50, 40):
-        query = lend.format(KEY.hex(), MONTH, ledger.spend.holder, amount)
+        query = lend.format(KEY.hex(), MONTH, ledger.spend.holder.id, amount)
         assert str(amount) == postgres_server.query(query, postgres_url)
     ledger.spend.granted.add(KEY, MONTH, 50)
 
@@ -323,6 +326,7 @@ async def test_lease_of_a_killed_worker_is_found(
 RESERVE = """
 import sys, trio
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from tests.support.postgres_ledger import open_postgres_ledger
 
@@ -481,7 +485,7 @@ async def test_old_budgets_of_client_tokens_are_forgotten(
 
 async def test_holders_go_on_in_another_file(nursery: trio.Nursery, postgres_url: str, tmp_path: Path) -> None:
     pool = await migrated_pool(nursery, postgres_url)
-    budgets = HolderBudgets(pool, Node("gw-1", "id of gw-1"), 3600.0)
+    budgets = HolderBudgets(pool, partial(LeaseTerm, Node("gw-1", "id of gw-1"), 3600.0, 1800.0))
     leased: list[LeasedSpend] = []
 
     def join(parts: HolderParts) -> HolderBooks:

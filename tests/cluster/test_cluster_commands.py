@@ -2,17 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 import trio
 
-from tests.cluster.waiting import LIMIT_S
+from tests.cluster.waiting import LIMIT_S, wait_for
 from tests.cluster.world import ClusterWorld, ask
 from tests.support.engines import PostgresServer, RedisServer
 from tests.support.gateway import PROJECT, endpoint, project, start_gateway
 from tests.support.processes import run_command
 from tests.support.wire import bearer, post, send_raw
+
+COUNT_ROWS = "SELECT count(*) FROM pgtrio.gateway_logs"
+# It costs 7 billionths, of the same endpoint; and one of the machine's is gone.
+OTHER_ROW = (
+    "INSERT INTO pgtrio.gateway_logs (id, node, request_id, at, status, latency_ms, stages_ms, attempts,"
+    " endpoint_uuid, cost_nano_usd) SELECT 1, 'gw-2', gen_random_uuid(), at, 200, 1, '{}', '[]', endpoint_uuid, 7"
+    " FROM pgtrio.gateway_logs WHERE subject IS NULL;"
+    " DELETE FROM pgtrio.gateway_logs WHERE subject IS NULL AND cost_nano_usd > 7"
+)
+LEASED = (
+    "SELECT length(b.endpoint), b.leased, sum(l.settled) FROM pgtrio.budgets b"
+    " JOIN pgtrio.budget_leases l USING (endpoint, month) GROUP BY b.endpoint, b.leased ORDER BY 1"
+)
+
+
+@pytest.fixture
+def query(postgres_server: PostgresServer, postgres_url: str) -> Callable[[str], str]:
+    """What the cluster's database has."""
+    return partial(postgres_server.query, url=postgres_url)
 
 
 @pytest.fixture
@@ -22,6 +43,11 @@ def config(tmp_path: Path, redis: RedisServer, postgres_url: str) -> Path:
     credential = '[[credentials]]\nname = "sim"\nprovider = "ollama"\n'
     file.write_text(text + credential + project() + endpoint("open"))
     return file
+
+
+def section_of(config: Path) -> str:
+    """Its `[cluster]`."""
+    return config.read_text().partition("[[credentials]]")[0]
 
 
 async def test_tokens_are_those_of_the_cluster(
@@ -102,6 +128,45 @@ async def test_single_machine_is_carried_over(
     created = await run_command("token", "create", "--config", str(config), "--project", str(PROJECT), "--name", "new")
     assert 0 == created[0]
     assert "2" == postgres_server.query("SELECT max(id) FROM pgtrio.tokens", postgres_url)
+
+
+@pytest.mark.parametrize("starts", [0, 1, 2])
+async def test_spend_of_a_log_that_was_sent_already_counts_once(
+    config: Path, query: Callable[[str], str], nursery: trio.Nursery, tmp_path: Path, starts: int
+) -> None:
+    configuration = project() + endpoint("open", estimated_cost_per_1k_tokens_usd=1, monthly_budget_usd=25)
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    machine = await start_gateway(nursery, alone, configuration)
+    terms = {"ttl_seconds": 600, "endpoints": ["open"], "subject": "ada", "monthly_budget_usd": "5"}
+    parent = bearer(machine.make_token(PROJECT, ("mint",)))
+    minted = await send_raw(machine.port, post(f"/api/{PROJECT}/client-tokens", terms, parent))
+    answers = [await machine.call("open"), await ask(machine, minted.json()["data"]["token"], "open")]
+    await machine.stop()
+    rows = machine.log_rows()
+    # It becomes a node before it is carried over: its log is sent, and at the second start budgets are made of it.
+    section = section_of(config)
+    for _ in range(starts):
+        node = await start_gateway(nursery, alone, section + configuration)
+        await wait_for(lambda: query(COUNT_ROWS) == "2")
+        await node.stop()
+    if starts:
+        # A row of the machine that is missing there, and one of another machine that is there.
+        query(OTHER_ROW)
+
+    environ = {"PG_TRIO_GATEWAY__DATA_DIR": str(machine.settings.gateway.data_dir)}
+    done = await run_command("cluster", "import", "--config", str(config), environ=environ)
+    first = query(LEASED)
+    # Nothing is left that would refuse it.
+    query("TRUNCATE pgtrio.tokens, pgtrio.operators, pgtrio.sessions CASCADE")
+    again = await run_command("cluster", "import", "--config", str(config), environ=environ)
+    second = query(LEASED)
+
+    assert [200, 200] == [answer.status for answer in answers]
+    assert (0, 0) == (done[0], again[0])
+    spent = sum(row["cost_nano_usd"] for row in rows) + (7 if starts else 0)
+    of_ada = sum(row["cost_nano_usd"] for row in rows if row["subject"] == "ada")
+    assert [f"16|{spent}|{spent}", f"17|{of_ada}|{of_ada}"] == first.splitlines() == second.splitlines()
 
 
 async def test_client_tokens_of_a_machine_stay_good(

@@ -218,6 +218,47 @@ async def test_postgres_away_what_is_refused(world: ClusterWorld) -> None:
     assert f"{local}|{local}" == rows
 
 
+async def test_change_of_one_token_costs_no_other_its_calls(world: ClusterWorld) -> None:
+    port = int(world.postgres_url.rpartition(":")[2].partition("/")[0])
+    async with engine_relay(port) as relay:
+        await world.start(CONFIGURATION, 1)
+        kept, asked, unasked = world.make_token(), world.make_token(), world.make_token()
+        url = world.postgres_url.replace(f":{port}/", f":{relay.port}/")
+        _, node = await world.start(CONFIGURATION, 1, postgres_url=url, postgres_ms=500)
+        before = [(await ask(node, token, "open")).status for token in (kept, asked, unasked)]
+        with PostgresTokenAdmin(world.postgres_url) as admin:
+            admin.revoke(unasked)
+            admin.revoke(asked)
+        with trio.fail_after(LIMIT_S):
+            while (await ask(node, asked, "open")).status != 401:  # noqa: ASYNC110
+                await trio.sleep(0.01)
+        relay.accepts = False
+        relay.cut()
+
+        got = [(await ask(node, token, "open")).status for token in (kept, asked, unasked)]
+        relay.accepts = True
+        await world.stop()
+
+    assert ([200, 200, 200], [200, 401, 503]) == (before, got)
+
+
+async def test_tables_are_made_when_postgres_comes_later(world: ClusterWorld) -> None:
+    port = int(world.postgres_url.rpartition(":")[2].partition("/")[0])
+    async with engine_relay(port) as relay:
+        relay.accepts = False
+        url = world.postgres_url.replace(f":{port}/", f":{relay.port}/")
+        (node,) = await world.start(CONFIGURATION, 1, postgres_url=url)
+        relay.accepts = True
+        made = "SELECT count(*) FROM pg_tables WHERE schemaname = 'pgtrio' AND tablename = 'token_changes'"
+        await wait_for(lambda: world.postgres.query(made, world.postgres_url) == "1")
+        token = world.make_token()
+
+        with trio.fail_after(LIMIT_S):
+            while (await ask(node, token, "session")).status != 200:  # noqa: ASYNC110
+                await trio.sleep(0.01)
+        await world.stop()
+
+
 async def test_gateway_starts_without_its_engines(world: ClusterWorld) -> None:
     (node,) = await world.start(CONFIGURATION, 1, redis_port=1, postgres_url="postgresql://pg@127.0.0.1:1/pg")
 

@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 import trio
 
+from pg_trio.cluster.redis.client import RedisClient
+from pg_trio.cluster.redis.dialing import connect_to, greet_for
+from pg_trio.config.cluster_settings import parse_redis_url
+from pg_trio.errors import StoreError
 from tests.cluster.waiting import wait_for
 from tests.cluster.world import ClusterWorld, ask
-from tests.support.engines import EngineProcess, PostgresServer, RedisServer, running_redis, running_sentinels
+from tests.support.engines import (
+    EngineProcess,
+    PostgresServer,
+    RedisServer,
+    SentinelServer,
+    running_redis,
+    running_sentinels,
+)
 from tests.support.gateway import endpoint, project
 
 pytestmark = pytest.mark.slow
@@ -61,6 +74,91 @@ async def test_failover_of_the_primary_is_survived(
     assert USED * [200] == before
     assert {200} == set(during)
     assert (LIMIT - USED) * [200] + USED * [429] == after
+
+
+SENTINEL_PASSWORD, PASSWORD = "of the sentinels+&", "of redis"
+# What a client of sentinels needs, and no more.
+USERS = (
+    f'requirepass "{SENTINEL_PASSWORD}"\n'
+    f'user asker on "#{sha256(SENTINEL_PASSWORD.encode()).hexdigest()}" -@all +auth +sentinel|get-master-addr-by-name\n'
+    f'user idle on "#{sha256(SENTINEL_PASSWORD.encode()).hexdigest()}" -@all +auth +ping\n'
+    f'sentinel auth-pass {MASTER} "{PASSWORD}"\n'
+)
+
+
+@pytest.fixture
+def guarded() -> Iterator[tuple[RedisServer, list[SentinelServer]]]:
+    """A Redis and two sentinels, which have passwords of their own."""
+    with running_redis("--requirepass", PASSWORD) as primary, running_sentinels(primary, MASTER, 2, USERS) as sentinels:
+        yield primary, sentinels
+
+
+@pytest.mark.parametrize("user", ["", "asker"])
+async def test_sentinels_have_a_login_of_their_own(
+    nursery: trio.Nursery,
+    tmp_path: Path,
+    postgres_server: PostgresServer,
+    postgres_url: str,
+    guarded: tuple[RedisServer, list[SentinelServer]],
+    user: str,
+) -> None:
+    primary, sentinels = guarded
+    world = ClusterWorld(nursery, tmp_path, primary, postgres_server, postgres_url)
+    (node,) = await world.start(CONFIGURATION, 1, redis_url=url_of(sentinels, SENTINEL_PASSWORD, user))
+    token = world.make_token()
+
+    got = [(await ask(node, token, "narrow")).status for _ in range(LIMIT + 1)]
+    buckets = primary.command("-a", PASSWORD, "--no-auth-warning", "KEYS", "pg_trio:bucket:*")
+    await world.stop()
+
+    assert LIMIT * [200] + [429] == got
+    assert buckets
+
+
+@pytest.mark.parametrize(
+    ("user", "password", "said"),
+    [
+        (
+            "",
+            "",
+            r"the sentinel at 127\.0\.0\.1:\d+ demands a password: add sentinel_password=… \(cluster\.redis_url\)",
+        ),
+        ("", "wrong", "refuses us: WRONGPASS"),
+        ("nobody", SENTINEL_PASSWORD, "refuses us: WRONGPASS"),
+        ("idle", SENTINEL_PASSWORD, "refuses us: NOPERM"),
+    ],
+)
+async def test_refused_login_is_told_without_the_password(
+    guarded: tuple[RedisServer, list[SentinelServer]], user: str, password: str, said: str
+) -> None:
+    address = parse_redis_url(url_of(guarded[1], password, user))
+    client = RedisClient(connect_to(address), 5.0, (), [greet_for(address)])
+
+    with pytest.raises(StoreError, match=said) as refused:
+        await client.check()
+
+    assert not password or password not in str(refused.value)
+
+
+async def test_sentinel_that_refuses_is_passed_over(guarded: tuple[RedisServer, list[SentinelServer]]) -> None:
+    _, sentinels = guarded
+    refusing, other = sentinels
+    refusing.command("-a", SENTINEL_PASSWORD, "--no-auth-warning", "ACL", "DELUSER", "asker")
+
+    async def check(asked: list[SentinelServer]) -> None:
+        address = parse_redis_url(url_of(asked, SENTINEL_PASSWORD, "asker"))
+        await RedisClient(connect_to(address), 5.0, (), [greet_for(address)]).check()
+
+    await check([refusing, other])
+    with pytest.raises(StoreError, match="WRONGPASS"):
+        await check([refusing])
+
+
+def url_of(sentinels: list[SentinelServer], password: str, user: str = "") -> str:
+    hosts = ",".join(f"127.0.0.1:{one.port}" for one in sentinels)
+    login = {"sentinel_username": user, "sentinel_password": password}
+    query = "".join(f"&{name}={quote(value)}" for name, value in login.items() if value)
+    return f"redis://:{quote(PASSWORD)}@{hosts}/0?sentinel={MASTER}{query}"
 
 
 def others_of(sentinel: RedisServer) -> list[str]:

@@ -90,6 +90,144 @@ async def test_lost_notification_is_made_good_by_the_poll(
     await wait_for(lambda: tokens.recall(hash_token(plaintext)) is None)
 
 
+@pytest.mark.parametrize("channel", ["pgtrio", "another"])
+async def test_change_costs_no_other_token_its_place(
+    pool: PostgresPool,
+    admin: PostgresTokenAdmin,
+    nursery: trio.Nursery,
+    monkeypatch: pytest.MonkeyPatch,
+    channel: str,
+) -> None:
+    # On another channel every notification is lost, and the poll names what has changed.
+    monkeypatch.setattr("pg_trio.cluster.postgres.changes.CHANNEL", channel)
+    texts = [admin.create(PROJECT, name)[1] for name in ("kept", "revoked", "rotated", "limited", "deleted")]
+    kept, revoked, rotated, limited, _ = texts
+    tokens = PostgresTokens(pool, SETTINGS)
+    await tokens.begin()
+    nursery.start_soon(tokens.run)
+    for text in texts:
+        await tokens.find(hash_token(text))
+
+    admin.revoke(revoked)
+    admin.rotate(rotated)
+    admin.set_limits(limited, max_concurrent=1)
+    admin._connection.execute("DELETE FROM pgtrio.tokens WHERE name = 'deleted'")
+
+    await wait_for(lambda: all(tokens.recall(hash_token(text)) is None for text in texts[1:]))
+    # PostgreSQL goes away at that moment.
+    pool.close()
+    assert tokens.recall(hash_token(kept)) is not None
+    for text in texts[1:]:
+        with pytest.raises(StoreError, match="PostgreSQL"):
+            await tokens.find(hash_token(text))
+
+
+async def test_notification_alone_forgets_a_token(
+    pool: PostgresPool, admin: PostgresTokenAdmin, nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, revoked = admin.create(PROJECT, "revoked")
+    _, kept = admin.create(PROJECT, "kept")
+    tokens = PostgresTokens(pool, SETTINGS)
+    await tokens.begin()
+    for text in (revoked, kept):
+        await tokens.find(hash_token(text))
+    # What has changed cannot be read any more.
+    monkeypatch.setattr("pg_trio.cluster.postgres.token_changes.READ", "SELECT pg_sleep(3600), %s, %s")
+    nursery.start_soon(tokens.run)
+    # Until it listens.
+    listening = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN%'"
+    await wait_for(lambda: (admin._connection.execute(listening).fetchone() or (0,))[0] == 1)
+
+    admin.revoke(revoked)
+
+    await wait_for(lambda: tokens.recall(hash_token(revoked)) is None)
+    assert tokens.recall(hash_token(kept)) is not None
+
+
+async def test_created_token_is_found_where_it_was_unknown(
+    pool: PostgresPool, admin: PostgresTokenAdmin, nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pg_trio.cluster.postgres.postgres_token_admin.invent_plaintext", lambda env: "pg_live_known")
+    tokens = PostgresTokens(pool, SETTINGS)
+    await tokens.begin()
+    nursery.start_soon(tokens.run)
+    assert await tokens.find(hash_token("pg_live_known")) is None
+
+    admin.create(PROJECT, "ci")
+
+    with trio.fail_after(10):
+        while await tokens.find(hash_token("pg_live_known")) is None:  # noqa: ASYNC110
+            await trio.sleep(0.005)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        # Their names are not kept any more.
+        "DO $$ BEGIN FOR n IN 1..1100 LOOP UPDATE pgtrio.tokens SET name = n::text WHERE id = 1; END LOOP; END $$",
+        # More than are read.
+        "INSERT INTO pgtrio.tokens (project_uuid, name, prefix, digest, env, scopes, created_at)"
+        " SELECT gen_random_uuid(), '', '', sha256(n::text::bytea), 'live', '', 0 FROM generate_series(1, 1100) n",
+        "TRUNCATE pgtrio.tokens",
+        # As in a database that was restored.
+        "UPDATE pgtrio.revisions SET revision = 0",
+    ],
+)
+async def test_everything_is_forgotten_where_names_are_missing(
+    pool: PostgresPool, admin: PostgresTokenAdmin, nursery: trio.Nursery, change: str
+) -> None:
+    texts = [admin.create(PROJECT, name)[1] for name in ("one", "two")]
+    tokens = PostgresTokens(pool, SETTINGS)
+    await tokens.begin()
+    for text in texts:
+        await tokens.find(hash_token(text))
+
+    admin._connection.execute(change.encode())
+    nursery.start_soon(tokens.run)
+
+    await wait_for(lambda: all(tokens.recall(hash_token(text)) is None for text in texts))
+
+
+async def test_only_the_newest_names_are_kept(pool: PostgresPool, admin: PostgresTokenAdmin) -> None:
+    admin.create(PROJECT, "ci")
+    for _ in range(3):
+        admin._connection.execute(
+            "DO $$ BEGIN FOR n IN 1..600 LOOP UPDATE pgtrio.tokens SET name = n::text; END LOOP; END $$"
+        )
+
+    count = admin._connection.execute("SELECT count(*) FROM pgtrio.token_changes").fetchone()
+
+    # Each change names the token as it was and as it is.
+    assert (2000,) == count
+
+
+async def test_revocation_while_cut_off_holds_after_the_reconnection(
+    admin: PostgresTokenAdmin, nursery: trio.Nursery, postgres_url: str
+) -> None:
+    port = int(postgres_url.rpartition(":")[2].partition("/")[0])
+    _, revoked = admin.create(PROJECT, "revoked")
+    _, kept = admin.create(PROJECT, "kept")
+    async with engine_relay(port) as relay:
+        relayed = await migrated_pool(nursery, postgres_url.replace(f":{port}/", f":{relay.port}/"), 1.0)
+        tokens = PostgresTokens(relayed, SETTINGS)
+        await tokens.begin()
+        nursery.start_soon(tokens.run)
+        for text in (revoked, kept):
+            await tokens.find(hash_token(text))
+        relay.accepts = False
+        relay.cut()
+        await wait_for(lambda: not relayed.is_up)
+
+        admin.revoke(revoked)
+        meanwhile = [tokens.recall(hash_token(text)) is None for text in (revoked, kept)]
+        relay.accepts = True
+        await wait_for(lambda: tokens.recall(hash_token(revoked)) is None)
+
+        assert [False, False] == meanwhile
+        assert tokens.recall(hash_token(kept)) is not None
+        relayed.close()
+
+
 async def test_use_is_written_and_tells_no_change(
     pool: PostgresPool, admin: PostgresTokenAdmin, nursery: trio.Nursery, postgres_server: PostgresServer
 ) -> None:
@@ -167,6 +305,43 @@ async def test_old_key_rests_and_then_goes(
     # At the third time no valid token is of the first key.
     assert [[2, 1], [2, 1], [3, 2]] == seen
     await wait_for(lambda: [3, 2] == [key.id for key in first.signing_keys])
+
+
+async def test_deleted_key_ends_client_tokens_and_no_other(
+    pool: PostgresPool, admin: PostgresTokenAdmin, nursery: trio.Nursery
+) -> None:
+    parent, plaintext = admin.create(PROJECT, "server", scopes=("mint",))
+    tokens = PostgresTokens(pool, SETTINGS)
+    await tokens.begin()
+    nursery.start_soon(tokens.run)
+    await tokens.find(hash_token(plaintext))
+    client_tokens = ClientTokens(tokens)
+    _, text = client_tokens.mint(parent, TERMS, time.time())
+    assert await client_tokens.find(text, hash_token(text), time.time()) is not None
+
+    admin._connection.execute("DELETE FROM pgtrio.signing_keys")
+
+    await wait_for(lambda: client_tokens.recall(hash_token(text), time.time()) is None)
+    assert await client_tokens.find(text, hash_token(text), time.time()) is None
+    assert tokens.recall(hash_token(plaintext)) is not None
+
+
+async def test_client_tokens_end_with_their_parent_alone(
+    pool: PostgresPool, admin: PostgresTokenAdmin, nursery: trio.Nursery
+) -> None:
+    parents = [admin.create(PROJECT, name, scopes=("mint",))[0] for name in ("one", "two")]
+    tokens = PostgresTokens(pool, SETTINGS)
+    await tokens.begin()
+    nursery.start_soon(tokens.run)
+    client_tokens = ClientTokens(tokens)
+    texts = [client_tokens.mint(parent, TERMS, time.time())[1] for parent in parents]
+    for text in texts:
+        assert await client_tokens.find(text, hash_token(text), time.time()) is not None
+
+    admin.revoke(str(parents[0].id))
+
+    await wait_for(lambda: client_tokens.recall(hash_token(texts[0]), time.time()) is None)
+    assert client_tokens.recall(hash_token(texts[1]), time.time()) is not None
 
 
 async def test_client_token_cannot_be_judged_before_the_database_was_reached(

@@ -234,8 +234,11 @@ def running_redis(*options: str) -> Iterator[RedisServer]:
 
 
 @contextmanager
-def running_sentinels(master: RedisServer, name: str, count: int = 3) -> Iterator[list[SentinelServer]]:
-    """Sentinels of a running master and its replicas. Most of them must agree that it is down."""
+def running_sentinels(
+    master: RedisServer, name: str, count: int = 3, settings: str = ""
+) -> Iterator[list[SentinelServer]]:
+    """Sentinels of a running master and its replicas, with more settings (lines). Most of them must agree that it is
+    down."""
     with ExitStack() as stack:
         sentinels: list[SentinelServer] = []
         for _ in range(count):
@@ -243,7 +246,7 @@ def running_sentinels(master: RedisServer, name: str, count: int = 3) -> Iterato
             # A sentinel writes what it learns into its configuration.
             (folder / "sentinel.conf").write_text(
                 f"sentinel monitor {name} 127.0.0.1 {master.port} {count // 2 + 1}\n"
-                f"sentinel down-after-milliseconds {name} 1000\nsentinel failover-timeout {name} 5000\n"
+                f"sentinel down-after-milliseconds {name} 1000\nsentinel failover-timeout {name} 5000\n{settings}"
             )
             sentinels.append(SentinelServer(folder))
             sentinels[-1].start()

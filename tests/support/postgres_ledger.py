@@ -9,7 +9,8 @@ import trio
 from attrs import frozen
 
 from pg_trio.cluster.node import Node
-from pg_trio.cluster.postgres.leased_spend import LeasedSpend, holder_of
+from pg_trio.cluster.postgres.lease_term import LeaseTerm, holder_of
+from pg_trio.cluster.postgres.leased_spend import LeasedSpend
 from pg_trio.cluster.postgres.postgres_pool import PostgresPool
 from pg_trio.cluster.postgres.schema import migrate_schema, read_steps
 from pg_trio.cluster.postgres.trio_connection import TrioConnection
@@ -52,6 +53,6 @@ async def open_postgres_ledger(
     node = Node(name, f"id of {name}")
     segment = stack.enter_context(closing(open_segment(folder / f"{name}.budgets", slots=1024)))
     shared = stack.enter_context(closing(SharedSpend(segment)))
-    spend = LeasedSpend(pool, node, holder_of(segment, node), shared, silent_s=3600.0)
+    spend = LeasedSpend(pool, holder_of(segment, node), shared, LeaseTerm(node, silent_s=3600.0, spend_s=1800.0))
     nursery.start_soon(spend.run)
     return PostgresLedger(pool, node, shared, spend)

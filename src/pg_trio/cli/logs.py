@@ -9,8 +9,9 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from functools import partial
 from ipaddress import ip_address
@@ -22,6 +23,7 @@ from pg_trio.cli.console import output_failure
 from pg_trio.cli.place import add_place, find_project, locate, open_log
 from pg_trio.domain.guardrails import describe_verdicts
 from pg_trio.domain.log_row import AttemptRow, LogRow
+from pg_trio.errors import StoreAway
 
 if TYPE_CHECKING:
     from pg_trio.store.log_reader import LogFilter
@@ -115,9 +117,26 @@ def _show(reader: LogRows, wanted: LogFilter, arguments: argparse.Namespace) -> 
     # The table has no place for bodies.
     bodies = arguments.json
     is_read = _print(map(render, reader.last(wanted, arguments.lines, bodies=bodies)))
-    while is_read and arguments.follow:
+    if is_read and arguments.follow:
+        _follow(lambda: map(render, reader.new(wanted, bodies=bodies)))
+
+
+def _follow(read_new: Callable[[], Iterable[str]]) -> None:
+    """Print what comes, also after a server was away, until Ctrl-C, or until the lines cannot be written."""
+    is_away = False
+    is_read = True
+    while is_read:
         time.sleep(FOLLOW_EVERY_S)
-        is_read = _print(map(render, reader.new(wanted, bodies=bodies)))
+        try:
+            is_read = _print(read_new())
+        except StoreAway as away:
+            if not is_away:
+                print(f"{away}; trying again until it answers", file=sys.stderr)
+            is_away = True
+            continue
+        if is_away:
+            print("it answers again", file=sys.stderr)
+        is_away = False
 
 
 def _print(lines: Iterable[str]) -> bool:

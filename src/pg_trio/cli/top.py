@@ -13,6 +13,7 @@ from pg_trio.cli.columns import printable
 from pg_trio.cli.place import add_place, locate, open_log
 from pg_trio.domain.log_row import LogRow
 from pg_trio.domain.request_sums import LatencyClass, percentile
+from pg_trio.errors import StoreAway
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -52,7 +53,10 @@ def run(arguments: argparse.Namespace) -> int:
         with Live(draw(*_read(reader)), console=console, screen=True, auto_refresh=False) as live:
             while True:
                 time.sleep(EVERY_S)
-                live.update(draw(*_read(reader)), refresh=True)
+                try:
+                    live.update(draw(*_read(reader)), refresh=True)
+                except StoreAway as away:
+                    live.update(f"{away}; trying again until it answers", refresh=True)
 
 
 def _read(reader: LogRows) -> tuple[list[LogRow], float]:

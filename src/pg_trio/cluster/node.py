@@ -7,6 +7,7 @@ refused, and does not renew what it holds.
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
 from pathlib import Path
@@ -19,6 +20,8 @@ from pg_trio.errors import StoreError
 FILE_NAME = "node.id"
 # A UUID in hexadecimal digits.
 ID_CHARS = 32
+# Beats further apart are a break. Less than a node may spend its leases for without a word (postgres/lease_term.py).
+BREAK_S = 10.0
 
 
 @define(eq=False)
@@ -30,6 +33,15 @@ class Node:
     live_nodes: int = 1
     # Another gateway has this node's name.
     is_fenced: bool = False
+    # Trio's clock when the newest beat that Redis has was sent, and the first one of those without a break.
+    beaten_at: float = -math.inf
+    beating_since: float = math.inf
+
+    def note_beat(self, sent_at: float) -> None:
+        """Redis has a sign of life of this node that was sent then."""
+        if sent_at - self.beaten_at > BREAK_S:
+            self.beating_since = sent_at
+        self.beaten_at = max(self.beaten_at, sent_at)
 
 
 def read_node_id(data_dir: Path) -> str:

@@ -20,8 +20,9 @@ NODE_CALLED = "a node's name: 1–64 letters, digits, dots, - and _"
 _REDIS_PORT, _SENTINEL_PORT = 6379, 26379
 _REDIS_SCHEMES = ("redis", "rediss")
 _POSTGRES_SCHEMES = ("postgres", "postgresql")
-# The one query parameter of a Redis URL: the name of the master that sentinels watch.
-_SENTINEL = "sentinel"
+# The query parameters of a Redis URL: the name of the master that sentinels watch, and how to log in at these. So
+# redis-rb names them.
+_SENTINEL, _SENTINEL_USER, _SENTINEL_PASSWORD = "sentinel", "sentinel_username", "sentinel_password"
 
 
 @frozen(slots=True)
@@ -41,7 +42,10 @@ class ClusterTable:
 
 @frozen(slots=True)
 class RedisAddress:
-    """Where Redis is. With `sentinel`, the hosts are sentinels, and this is the name of the master they watch."""
+    """Where Redis is. With `sentinel`, the hosts are sentinels, and this is the name of the master they watch.
+
+    `user` and `password` are Redis's, `sentinel_user` and `sentinel_password` the sentinels' own.
+    """
 
     hosts: tuple[tuple[str, int], ...]
     has_tls: bool = False
@@ -49,6 +53,8 @@ class RedisAddress:
     password: Secret | None = None
     database: int = 0
     sentinel: str | None = None
+    sentinel_user: str | None = None
+    sentinel_password: Secret | None = None
 
     def __str__(self) -> str:
         return ", ".join(f"{host}:{port}" for host, port in self.hosts)
@@ -67,7 +73,8 @@ class ClusterSettings:
 
 
 def parse_redis_url(text: str) -> RedisAddress:
-    """`redis://[user:password@]host[:port][,host…][/database][?sentinel=NAME]`, or `rediss://…` with TLS.
+    """`redis://[user:password@]host[:port][,host…][/database][?sentinel=NAME]`, or `rediss://…` with TLS; and
+    `&sentinel_username=USER&sentinel_password=PASSWORD` where sentinels demand them.
 
     Raises: ValueError if it is none; the text never quotes the URL.
     """
@@ -76,7 +83,8 @@ def parse_redis_url(text: str) -> RedisAddress:
         raise ValueError("Redis Cluster is not supported: give a standalone server or sentinels (redis://, rediss://)")
     if url.scheme not in _REDIS_SCHEMES:
         raise ValueError("is not a Redis URL: redis://HOST:PORT/DATABASE or rediss://…")
-    sentinel = _sentinel_of(url)
+    parameters = _parameters_of(url)
+    sentinel = parameters.get(_SENTINEL)
     hosts = _hosts_of(url, _REDIS_PORT if sentinel is None else _SENTINEL_PORT)
     if len(hosts) > 1 and sentinel is None:
         raise ValueError(
@@ -86,8 +94,16 @@ def parse_redis_url(text: str) -> RedisAddress:
     if database and not (database.isascii() and database.isdigit() and len(database) < 6):
         raise ValueError("the path of a Redis URL is the number of a database, such as /0")
     user, password = _login_of(url)
-    secret = Secret(password) if password else None
-    return RedisAddress(hosts, url.scheme == "rediss", user or None, secret, int(database or 0), sentinel)
+    return RedisAddress(
+        hosts,
+        has_tls=url.scheme == "rediss",
+        user=user or None,
+        password=Secret(password) if password else None,
+        database=int(database or 0),
+        sentinel=sentinel,
+        sentinel_user=parameters.get(_SENTINEL_USER),
+        sentinel_password=Secret(parameters[_SENTINEL_PASSWORD]) if _SENTINEL_PASSWORD in parameters else None,
+    )
 
 
 def _split(text: str) -> SplitResult:
@@ -97,15 +113,25 @@ def _split(text: str) -> SplitResult:
         raise ValueError("is not a URL") from None
 
 
-def _sentinel_of(url: SplitResult) -> str | None:
-    parameters = parse_qs(url.query, keep_blank_values=True)
-    unknown = sorted(set(parameters) - {_SENTINEL})
-    if unknown:
-        raise ValueError(f"a Redis URL has one parameter only, {_SENTINEL}=NAME")
-    names = parameters.get(_SENTINEL)
-    if names is not None and (len(names) != 1 or not names[0]):
-        raise ValueError(f"{_SENTINEL} is the name of the master that the sentinels watch")
-    return names[0] if names else None
+def _parameters_of(url: SplitResult) -> dict[str, str]:
+    # A + is a + here, as in the user and the password of a URL.
+    given = parse_qs(url.query.replace("+", "%2B"), keep_blank_values=True)
+    if set(given) - {_SENTINEL, _SENTINEL_USER, _SENTINEL_PASSWORD}:
+        raise ValueError(
+            f"a Redis URL has the parameters {_SENTINEL}=NAME, {_SENTINEL_USER} and {_SENTINEL_PASSWORD}, and no other"
+        )
+    for name, called in (
+        (_SENTINEL, "the name of the master that the sentinels watch"),
+        (_SENTINEL_USER, "the user at the sentinels"),
+        (_SENTINEL_PASSWORD, "the password at the sentinels"),
+    ):
+        if name in given and (len(given[name]) != 1 or not given[name][0]):
+            raise ValueError(f"{name} is {called}, once")
+    if _SENTINEL_PASSWORD in given and _SENTINEL not in given:
+        raise ValueError(f"{_SENTINEL_PASSWORD} is for sentinels: give {_SENTINEL}=NAME, their master's name, too")
+    if _SENTINEL_USER in given and _SENTINEL_PASSWORD not in given:
+        raise ValueError(f"{_SENTINEL_USER} needs {_SENTINEL_PASSWORD}")
+    return {name: values[0] for name, values in given.items()}
 
 
 def _hosts_of(url: SplitResult, default_port: int) -> tuple[tuple[str, int], ...]:

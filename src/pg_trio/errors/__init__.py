@@ -80,6 +80,7 @@ from pg_trio.errors.local_errors import (
     AnswerCut,
     ConfigError,
     OutputLost,
+    StoreAway,
     StoreError,
     WorkersFailed,
 )
@@ -223,6 +224,7 @@ __all__ = [
     "SessionsUnavailable",
     "ShuttingDown",
     "StillStarting",
+    "StoreAway",
     "StoreError",
     "StreamInterrupted",
     "StreamNotAccessible",

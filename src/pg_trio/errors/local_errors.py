@@ -36,6 +36,11 @@ class StoreError(Exception):
 
 
 @define(slots=False, eq=False)
+class StoreAway(StoreError):
+    """The server of a store does not answer now, and may later. The text says which, and why."""
+
+
+@define(slots=False, eq=False)
 class WorkersFailed(Exception):
     """The workers of `pg-trio serve` cannot be kept alive. The text says why."""
 

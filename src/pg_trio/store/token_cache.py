@@ -6,13 +6,15 @@ Rules:
 3. Client tokens that were verified have a bound of their own, too: as many as known tokens.
 4. Known tokens are also found by their ids. An id of no token is remembered like a token: only the signed ids of client
    tokens are looked for.
-5. A token that was read from the file before `clear` is stale. `keep` detects that by `generation`, and refuses it.
+5. A token that was read from the file before `clear` or `forget` is stale. `keep` detects that by `generation`, and
+   refuses it.
 """
 
 from __future__ import annotations
 
 import hmac
 from collections import OrderedDict
+from collections.abc import Collection
 from typing import Final
 
 from pg_trio.domain.project import Token
@@ -96,3 +98,20 @@ class TokenCache:
         self._verified.clear()
         self._by_id.clear()
         self._unknown.clear()
+
+    def forget(self, token_ids: Collection[int], digests: Collection[bytes] = ()) -> None:
+        """Forget these tokens, the client tokens of theirs, what was found for these digests, and reads in progress."""
+        self.generation += 1
+        for kept in (self._known, self._verified):
+            for digest in [digest for digest, token in kept.items() if token.id in token_ids]:
+                del kept[digest]
+        for token_id in token_ids:
+            self._by_id.pop(token_id, None)
+        for digest in digests:
+            self._known.pop(digest, None)
+            self._unknown.pop(digest, None)
+
+    def forget_verified(self) -> None:
+        """Forget the client tokens: a key that signed them may be gone."""
+        self.generation += 1
+        self._verified.clear()

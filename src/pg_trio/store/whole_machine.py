@@ -23,6 +23,7 @@ MESSAGES = (
     "SELECT sessions.id, messages.position, messages.at, messages.body FROM messages"
     " JOIN sessions ON sessions.number = messages.session"
 )
+COSTLY = "SELECT request_id FROM gateway_logs WHERE at >= ? AND cost_nano_usd > 0"
 
 
 def read_all_tokens(data_dir: Path) -> list[Token]:
@@ -70,6 +71,13 @@ def read_spend_since(data_dir: Path, at: float) -> dict[bytes, int]:
             return {}
         of_endpoints = {uuid.bytes: spent for uuid, spent in log_sums.sum_spend(at, connection).items()}
         return of_endpoints | log_sums.sum_holder_spend(at, at, connection)
+
+
+def read_costly_requests(data_dir: Path, at: float) -> Iterator[UUID]:
+    """The ids of the requests since then that have a cost. Raises StoreError."""
+    with _opened(data_dir, log_file.FILE_NAME, log_file.open_log) as connection:
+        for (request_id,) in () if connection is None else connection.execute(COSTLY, (at,)):
+            yield UUID(bytes=request_id)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ import trio
 from attrs import frozen
 
 from pg_trio.cluster.engine_away import EngineAway
-from pg_trio.cluster.postgres.carrying_over import SingleMachine, carry_over
+from pg_trio.cluster.postgres.carrying_over import SingleMachine, SpentMonth, carry_over
 from pg_trio.cluster.postgres.postgres_log_reader import PostgresLogReader
 from pg_trio.cluster.postgres.postgres_operator_admin import PostgresOperatorAdmin
 from pg_trio.cluster.postgres.postgres_pool import PostgresPool, say
@@ -34,6 +34,7 @@ from pg_trio.store.whole_machine import (
     read_all_sessions,
     read_all_signing_keys,
     read_all_tokens,
+    read_costly_requests,
     read_spend_since,
 )
 from pg_trio.stores.administration import (
@@ -86,6 +87,7 @@ class ClusterAdministration:
         """See Administration."""
         data_dir = self.own.data_dir
         operators, overrides = read_all_operators(data_dir)
+        since = month_start(now_s, zone)
         machine = SingleMachine(
             read_all_tokens(data_dir),
             read_all_signing_keys(data_dir),
@@ -93,8 +95,9 @@ class ClusterAdministration:
             overrides,
             read_all_sessions(data_dir),
             read_all_messages(data_dir),
-            read_spend_since(data_dir, month_start(now_s, zone)),
-            month_of(now_s, zone),
+            SpentMonth(
+                month_of(now_s, zone), since, read_spend_since(data_dir, since), read_costly_requests(data_dir, since)
+            ),
         )
         return carry_over(self.cluster.postgres_url.reveal(), machine)
 

@@ -11,13 +11,13 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import trio
 from attrs import define, field
 
-from pg_trio.cluster.node import Node
-from pg_trio.cluster.postgres.leased_spend import LeasedSpend, holder_of
+from pg_trio.cluster.postgres.lease_term import LeaseTerm, holder_of
+from pg_trio.cluster.postgres.leased_spend import LeasedSpend
 from pg_trio.cluster.postgres.postgres_pool import PostgresPool
 from pg_trio.errors import Overloaded
 from pg_trio.ledger.immediate import BucketBook, SyncLeases
@@ -87,17 +87,17 @@ class SplitLeases:
 
 @define(eq=False)
 class HolderBudgets:
-    """The budgets of holders, leased by this node from when the file is open (`start`). `silent_s`: see LeasedSpend."""
+    """The budgets of holders, leased by this node from when the file is open (`start`)."""
 
     pool: PostgresPool
-    node: Node
-    silent_s: float
+    make_term: Callable[[], LeaseTerm]
     _spend: LeasedSpend | None = None
     _started: trio.Event = field(factory=trio.Event)
 
     def start(self, parts: HolderParts) -> LeasedSpend:
         """Lease into the open file. `run` goes on with it."""
-        spend = LeasedSpend(self.pool, self.node, holder_of(parts.file.segment, self.node), parts.spend, self.silent_s)
+        term = self.make_term()
+        spend = LeasedSpend(self.pool, holder_of(parts.file.segment, term.node), parts.spend, term)
         parts.file.parts.append(spend)
         self._spend = spend
         self._started.set()

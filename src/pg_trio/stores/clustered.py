@@ -19,7 +19,8 @@ from attrs import define, evolve, frozen
 
 from pg_trio.cluster.engine_away import EngineAway
 from pg_trio.cluster.node import Node, read_node_id
-from pg_trio.cluster.postgres.leased_spend import LeasedSpend, holder_of
+from pg_trio.cluster.postgres.lease_term import LeaseTerm, holder_of
+from pg_trio.cluster.postgres.leased_spend import LeasedSpend
 from pg_trio.cluster.postgres.log_forwarding import LogForwarder
 from pg_trio.cluster.postgres.lost_budgets import REBUILD_LIMIT_S, rebuild_budgets
 from pg_trio.cluster.postgres.postgres_log_view import (
@@ -42,6 +43,7 @@ from pg_trio.cluster.redis.heartbeat import BEAT, Heartbeat
 from pg_trio.cluster.redis.redis_answers import RedisAnswerStore
 from pg_trio.cluster.redis.redis_buckets import RedisBuckets
 from pg_trio.cluster.redis.redis_permits import ACQUIRE, COUNT, RENEW, RedisPermits
+from pg_trio.cluster.redis.sightings import SIGHTED, NodeSightings
 from pg_trio.cluster.redis.told_breakers import EXCHANGE, ToldBreakers
 from pg_trio.cluster.share import SharedOutRetries, SharedOutSlots
 from pg_trio.config.cluster_settings import ClusterSettings
@@ -62,9 +64,11 @@ from pg_trio.stores.store_protocols import AnswerKind, Engines, Ledger, Lifetime
 
 logger = logging.getLogger("pg_trio.stores")
 
-# Beyond the longest call: a call that was cancelled is settled by then.
-SILENT_MARGIN_S = 30.0
-SCRIPTS = (TAKE, GIVE, ACQUIRE, RENEW, COUNT, BEAT, EXCHANGE)
+# For how long a node that no engine hears goes on inside its leases of budgets.
+SPEND_ALONE_S = 40.0
+# Beyond that and its longest call: a call that was cancelled is settled by then, and others know late of a beat.
+SILENT_MARGIN_S = 20.0
+SCRIPTS = (TAKE, GIVE, ACQUIRE, RENEW, COUNT, BEAT, EXCHANGE, SIGHTED)
 
 
 def open_cluster(cluster: ClusterSettings) -> Engines:
@@ -172,15 +176,19 @@ async def open_ledger(cluster: ClusterSettings, pool: PostgresPool, settings: Se
     node = Node(cluster.node, read_node_id(settings.gateway.data_dir))
     parts = await open_shared_parts(settings, begin_empty, lifetime)
     redis = await open_redis(cluster, node, lifetime)
-    spend = open_spend(pool, settings, node, parts, lifetime)
+    sightings = NodeSightings(redis.client)
+    make_term = partial(
+        LeaseTerm, node, SPEND_ALONE_S + longest_call_s(settings) + SILENT_MARGIN_S, SPEND_ALONE_S, sightings.living
+    )
+    spend = open_spend(pool, make_term(), parts, lifetime)
     refuses = cluster.when_redis_is_away == "refuse"
     here = NodeCounts(SplitBuckets(parts.buckets), SplitLeases(parts.leases))
     buckets = RedisBuckets(redis.client, AwayBuckets(node, here.buckets, refuses))
     permits = RedisPermits(redis.client, node, here.leases, refuses)
     redis.heartbeat.on_beat += (buckets.catch_up, permits.catch_up)
     redis.client.on_prompt += (buckets.hear_again, permits.hear_again)
-    lifetime.run(buckets.run, permits.run)
-    budgets = HolderBudgets(pool, node, longest_call_s(settings) + SILENT_MARGIN_S)
+    lifetime.run(buckets.run, permits.run, sightings.run)
+    budgets = HolderBudgets(pool, make_term)
 
     def join(holders: HolderParts) -> HolderBooks:
         here.buckets.of_holders, here.leases.of_holders = holders.buckets, holders.leases
@@ -234,12 +242,9 @@ async def begin_empty() -> Callable[[Segment], None]:
     return lambda _: None
 
 
-def open_spend(
-    pool: PostgresPool, settings: Settings, node: Node, parts: SharedParts, lifetime: Lifetime
-) -> LeasedSpend:
+def open_spend(pool: PostgresPool, term: LeaseTerm, parts: SharedParts, lifetime: Lifetime) -> LeasedSpend:
     """The budgets of all nodes."""
-    holder = holder_of(parts.file.segment, node)
-    spend = LeasedSpend(pool, node, holder, parts.spend, longest_call_s(settings) + SILENT_MARGIN_S)
+    spend = LeasedSpend(pool, holder_of(parts.file.segment, term.node), parts.spend, term)
     parts.file.parts.append(spend)
     lifetime.close_with(spend.aclose)
     lifetime.run(spend.run)
@@ -249,9 +254,11 @@ def open_spend(
 async def open_postgres(cluster: ClusterSettings, lifetime: Lifetime) -> PostgresPool:
     """A worker's connections; the tables are made. Raises StoreError."""
     pool = PostgresPool(cluster.postgres_url.reveal(), cluster.postgres_timeout_ms / 1000)
+    migrate = partial(migrate_schema, steps=read_steps())
     try:
-        await pool.check(partial(migrate_schema, steps=read_steps()))
+        await pool.check(migrate)
     except (EngineAway, OSError) as away:
+        pool.prepare = migrate
         logger.error("PostgreSQL: %s. The gateway starts without it, and tries again until it works", away)
     except psycopg.Error as refused:
         raise StoreError(f"PostgreSQL: {say(refused)} (cluster.postgres_url)") from None

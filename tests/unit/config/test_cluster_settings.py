@@ -95,7 +95,14 @@ def test_empty_section_is_a_mistake() -> None:
         ({"redis_url": "redis+cluster://h"}, "cluster.redis_url: Redis Cluster is not supported"),
         ({"redis_url": "redis://a:1,b:2"}, "cluster.redis_url: names several hosts: Redis Cluster is not supported"),
         ({"redis_url": "redis://h/x"}, "cluster.redis_url: the path of a Redis URL is the number of a database"),
-        ({"redis_url": "redis://h?timeout=3"}, "cluster.redis_url: a Redis URL has one parameter only"),
+        ({"redis_url": "redis://h?timeout=3"}, "cluster.redis_url: a Redis URL has the parameters sentinel=NAME"),
+        ({"redis_url": "redis://h?sentinel=a&sentinel=b"}, "cluster.redis_url: sentinel is the name of the master"),
+        ({"redis_url": "redis://h?sentinel=a&sentinel_password="}, "cluster.redis_url: sentinel_password is the"),
+        ({"redis_url": "redis://h?sentinel_password=p"}, "cluster.redis_url: sentinel_password is for sentinels"),
+        (
+            {"redis_url": "redis://h?sentinel=a&sentinel_username=u"},
+            "cluster.redis_url: sentinel_username needs sentinel_password",
+        ),
         ({"redis_url": "redis://h?sentinel="}, "cluster.redis_url: sentinel is the name of the master"),
         ({"redis_url": "redis://"}, "cluster.redis_url: has no host"),
         ({"redis_url": "redis://h:99999"}, "cluster.redis_url: has no host, or a port that is none"),
@@ -119,12 +126,21 @@ def test_all_mistakes_at_once() -> None:
     assert 3 == len(lines)
 
 
-@given(st.sampled_from(["redis://:{}@h:x", "http://u:{}@h", "redis://u:{}@a,b", "redis://u:{}@h/x"]))
+@given(
+    st.sampled_from(
+        [
+            *("redis://:{}@h:x", "http://u:{}@h", "redis://u:{}@a,b", "redis://u:{}@h/x"),
+            *("redis://h?sentinel_password={}", "redis://h?sentinel=m&sentinel_password={}&sentinel_password=b"),
+            "redis://h?sentinel=m&sentinel_passwort={}",
+        ]
+    )
+)
 def test_password_is_never_shown(shape: str) -> None:
     lines = mistakes_of(both(redis_url=shape.format("geheim-1234"), postgres_url="mysql://pg:geheim-1234@h"))
 
     assert "geheim" not in "".join(lines)
     assert "geheim" not in repr(settings_of(both(redis_url="redis://u:geheim-1234@h")))
+    assert "geheim" not in repr(settings_of(both(redis_url="redis://h?sentinel=m&sentinel_password=geheim-1234")))
 
 
 @pytest.mark.parametrize(
@@ -135,6 +151,17 @@ def test_password_is_never_shown(shape: str) -> None:
         ("redis://:p%40ss@h", RedisAddress((("h", 6379),), password=Secret("p@ss"))),
         ("redis://u:p@[::1]:5", RedisAddress((("::1", 5),), user="u", password=Secret("p"))),
         ("redis://a,b:7/1?sentinel=main", RedisAddress((("a", 26379), ("b", 7)), database=1, sentinel="main")),
+        (
+            "redis://u:p@a?sentinel=main&sentinel_username=s&sentinel_password=p%26+q",
+            RedisAddress(
+                (("a", 26379),),
+                user="u",
+                password=Secret("p"),
+                sentinel="main",
+                sentinel_user="s",
+                sentinel_password=Secret("p&+q"),
+            ),
+        ),
     ],
 )
 def test_redis_url_is_read(url: str, address: RedisAddress) -> None:

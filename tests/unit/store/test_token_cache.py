@@ -126,3 +126,46 @@ def test_flood_of_client_tokens_evicts_client_tokens_alone() -> None:
     assert [make_token(number) for number in range(10)] == [cache.get(digest_of(number)) for number in range(10)]
     assert [None, make_token(1_990)] == [cache.get_verified(digest_of(number)) for number in (1_989, 1_990)]
     assert [UNSEEN, make_token(1_990)] == [cache.get_by_id(number) for number in (1_989, 1_990)]
+
+
+def test_forget_drops_the_named_alone() -> None:
+    cache = TokenCache(entries=10)
+    remember(cache, 1, 2)
+    for number in (1, 2):
+        cache.keep_verified(digest_of(number + 10), make_token(number), cache.generation)
+        cache.keep_by_id(number, make_token(number), cache.generation)
+    for number in (3, 4):
+        cache.keep(digest_of(number), None, cache.generation)
+
+    cache.forget({1}, {digest_of(3)})
+
+    assert [UNSEEN, make_token(2)] == [cache.get(digest_of(number)) for number in (1, 2)]
+    assert [UNSEEN, None] == [cache.get(digest_of(number)) for number in (3, 4)]
+    assert [None, make_token(2)] == [cache.get_verified(digest_of(number)) for number in (11, 12)]
+    assert [UNSEEN, make_token(2)] == [cache.get_by_id(number) for number in (1, 2)]
+
+
+def test_forget_refuses_reads_in_progress() -> None:
+    cache = TokenCache(entries=10)
+    generation = cache.generation
+
+    cache.forget({1})
+    cache.keep(digest_of(1), make_token(1), generation)
+
+    assert UNSEEN is cache.get(digest_of(1))
+
+
+def test_forget_verified_keeps_tokens() -> None:
+    cache = TokenCache(entries=10)
+    remember(cache, 1)
+    cache.keep_verified(digest_of(11), make_token(1), cache.generation)
+    generation = cache.generation
+
+    cache.forget_verified()
+    cache.keep_verified(digest_of(12), make_token(1), generation)
+
+    assert (make_token(1), None, None) == (
+        cache.get(digest_of(1)),
+        cache.get_verified(digest_of(11)),
+        cache.get_verified(digest_of(12)),
+    )

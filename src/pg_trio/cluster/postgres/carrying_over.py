@@ -4,6 +4,8 @@ Rules:
 1. Everything is one transaction: all of it, or nothing. Into tables with tokens, operators or sessions nothing is
    carried: ids stay as they are, because the log and the audit have them.
 2. The month's spend counts as settled, by a lease of its own: that of endpoints, and that of holders of client tokens.
+   Each request counts once, whether its row is on the machine, in PostgreSQL, or in both (a node may have sent its log
+   already). What budgets have of it already (lost_budgets.py) is not added again.
 3. The keys of client tokens replace the cluster's: without tokens there, no client token is good. So what was minted on
    the machine stays good.
 4. The log is not carried here: a node that starts with the data directory sends it (log_forwarding.py).
@@ -14,12 +16,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import psycopg
 from attrs import astuple, frozen
 
 from pg_trio.cluster.postgres.command_connection import connect_command, explained
+from pg_trio.cluster.postgres.lost_budgets import LOCK_KEY
+from pg_trio.domain.client_grant import sum_by_holder
 from pg_trio.domain.operator import Operator, Override
 from pg_trio.domain.project import Token, TokenLimits
 from pg_trio.domain.signing_key import SigningKey
@@ -29,13 +33,46 @@ from pg_trio.store.token_file import COLUMNS
 Cursor: TypeAlias = psycopg.Cursor[tuple[Any, ...]]
 
 SESSION_COLUMNS = "id, endpoint, token, created_at, last_active_at, message_count, token_count, byte_count, holder"
+OTHERS = (
+    "pgtrio.gateway_logs g WHERE at >= %s AND cost_nano_usd > 0"
+    " AND NOT EXISTS (SELECT FROM carried_requests c WHERE c.id = g.request_id)"
+)
+OF_ENDPOINTS = (
+    "SELECT uuid_send(endpoint_uuid), sum(cost_nano_usd)"  # noqa: S608
+    f" FROM {OTHERS} AND endpoint_uuid IS NOT NULL GROUP BY endpoint_uuid"
+)
+OF_HOLDERS = (
+    "SELECT token_id, subject, CASE WHEN subject IS NULL THEN client_token ELSE '' END, sum(cost_nano_usd)"  # noqa: S608
+    f" FROM {OTHERS} AND client_token IS NOT NULL GROUP BY 1, 2, 3"
+)
+SETTLED = "SELECT endpoint, sum(settled) FROM pgtrio.budget_leases WHERE month = %s GROUP BY endpoint"
+RAISE_BUDGET = (
+    "INSERT INTO pgtrio.budgets AS b (endpoint, month, leased) VALUES (%s, %s, %s)"
+    " ON CONFLICT (endpoint, month) DO UPDATE SET leased = b.leased + excluded.leased"
+)
+ADD_LEASE = "INSERT INTO pgtrio.budget_leases (endpoint, month, holder, granted, settled) VALUES (%s, %s, %s, %s, %s)"
 # Copying gigabytes of messages takes minutes.
 STATEMENT_LIMIT = "SET statement_timeout = 0"
+# Without a sign of the server meanwhile.
+SILENCE_LIMIT_S = 600.0
+
+
+@frozen(slots=True)
+class SpentMonth:
+    """What the machine has spent in a month (of a ledger), which began at `since`.
+
+    `spend`: billionths of a US dollar by key of a ledger. `requests`: the ids of its requests that cost something.
+    """
+
+    month: int
+    since: float
+    spend: Mapping[bytes, int]
+    requests: Iterable[UUID]
 
 
 @frozen(slots=True)
 class SingleMachine:
-    """What there is to carry over. `spend`: billionths of a US dollar by key of a ledger, in `month`."""
+    """What there is to carry over."""
 
     tokens: Sequence[Token]
     signing_keys: Sequence[SigningKey]
@@ -43,14 +80,14 @@ class SingleMachine:
     overrides: Sequence[Override]
     sessions: Iterable[tuple[Any, ...]]
     messages: Iterable[tuple[Any, ...]]
-    spend: Mapping[bytes, int]
-    month: int
+    spent: SpentMonth
 
 
 def carry_over(url: str, machine: SingleMachine) -> dict[str, int]:
     """Write all of it. Returns how many rows of what. Raises StoreError."""
     with explained(), connect_command(url) as connection:
         connection.execute(STATEMENT_LIMIT)
+        connection.limit_s = SILENCE_LIMIT_S
         with connection.transaction(), connection.cursor() as cursor:
             _check_empty(cursor)
             counts = {
@@ -67,7 +104,7 @@ def carry_over(url: str, machine: SingleMachine) -> dict[str, int]:
                     machine.sessions,
                 ),
                 "messages": _copy(cursor, "messages (session, position, at, body)", machine.messages),
-                "budgets": _add_spend(cursor, machine),
+                "budgets": _add_spend(cursor, machine.spent),
             }
             _replace_signing_keys(cursor, machine.signing_keys)
             for table in ("tokens", "operators", "signing_keys"):
@@ -117,16 +154,32 @@ def _override_row(one: Override) -> tuple[Any, ...]:
     return one.target, one.field, json.dumps(one.value)
 
 
-def _add_spend(cursor: Cursor, machine: SingleMachine) -> int:
+def _add_spend(cursor: Cursor, spent: SpentMonth) -> int:
+    """Raise the budgets to what was spent. Returns how many there are of it."""
+    # So that no node that starts meanwhile takes them for lost.
+    cursor.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK_KEY,))
+    wanted = dict(spent.spend)
+    for key, amount in _sum_others(cursor, spent).items():
+        wanted[key] = wanted.get(key, 0) + amount
+    settled = {bytes(key): int(amount) for key, amount in cursor.execute(SETTLED, (spent.month,)).fetchall()}
+    missing = {key: amount - settled.get(key, 0) for key, amount in sorted(wanted.items())}
+    added = [(key, spent.month, amount) for key, amount in missing.items() if amount > 0]
     holder = uuid4()
-    for key, spent in machine.spend.items():
-        cursor.execute(
-            "INSERT INTO pgtrio.budgets AS b (endpoint, month, leased) VALUES (%s, %s, %s)"
-            " ON CONFLICT (endpoint, month) DO UPDATE SET leased = b.leased + excluded.leased",
-            (key, machine.month, spent),
-        )
-        cursor.execute(
-            "INSERT INTO pgtrio.budget_leases (endpoint, month, holder, granted, settled) VALUES (%s, %s, %s, %s, %s)",
-            (key, machine.month, holder, spent, spent),
-        )
-    return len(machine.spend)
+    for key, month, amount in added:
+        cursor.execute(RAISE_BUDGET, (key, month, amount))
+        cursor.execute(ADD_LEASE, (key, month, holder, amount, amount))
+    return len(wanted)
+
+
+def _sum_others(cursor: Cursor, spent: SpentMonth) -> dict[bytes, int]:
+    """What requests have cost whose rows are in PostgreSQL, and not on the machine."""
+    cursor.execute("CREATE TEMPORARY TABLE carried_requests (id uuid) ON COMMIT DROP")
+    with cursor.copy("COPY carried_requests FROM STDIN") as copy:
+        for request in spent.requests:
+            copy.write_row((request,))
+    cursor.execute("ANALYZE carried_requests")
+    endpoints = cursor.execute(OF_ENDPOINTS.encode(), (spent.since,)).fetchall()
+    holders = cursor.execute(OF_HOLDERS.encode(), (spent.since,)).fetchall()
+    return {bytes(key): int(amount) for key, amount in endpoints} | sum_by_holder(
+        (token, subject, client_token, int(amount)) for token, subject, client_token, amount in holders
+    )

@@ -1,12 +1,13 @@
 """What others have changed in the database: told by PostgreSQL's NOTIFY at once, with a poll as fallback.
 
-A worker has one connection that listens. Every POLL_S it asks for the revision in any case.
+A worker has one connection that listens. Every POLL_S it looks in any case. A notification is a name, `tokens`, and may
+say what has changed: `tokens 12 15`.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import psycopg
 import trio
@@ -26,11 +27,15 @@ CONNECT_LIMIT_S = 2.0
 
 @define(eq=False)
 class ChangeWatch:
-    """Calls `look` after each notification of `name`, and every POLL_S. It may raise EngineAway or psycopg.Error."""
+    """Calls `look` after each notification of `name`, and every POLL_S. It may raise EngineAway or psycopg.Error.
+
+    `on_named` gets the words behind the name, before `look`: it needs no database.
+    """
 
     conninfo: str = field(repr=False)
     name: str
     look: Callable[[], Awaitable[None]]
+    on_named: Callable[[Sequence[str]], None] | None = None
     _told: trio.Event = field(factory=trio.Event)
 
     async def run(self) -> None:
@@ -77,5 +82,11 @@ class ChangeWatch:
             await trio.lowlevel.wait_readable(connection.pgconn.socket)
             connection.pgconn.consume_input()
             while (notice := connection.pgconn.notifies()) is not None:
-                if notice.extra.decode("utf-8", "replace") == self.name:
-                    self._told.set()
+                self._note(notice.extra.decode("utf-8", "replace"))
+
+    def _note(self, told: str) -> None:
+        name, *words = told.split(" ")
+        if name == self.name:
+            if words and self.on_named is not None:
+                self.on_named(words)
+            self._told.set()

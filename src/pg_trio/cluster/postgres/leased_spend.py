@@ -12,18 +12,16 @@ Rules:
 4. What a node has not needed for IDLE_S goes back, because another node may be short. What is settled is told every
    TELL_S, of TOLD_AT_ONCE accounts by a statement.
 5. The holder of a lease is one file of shared memory. A node that starts again with its file goes on; with a new file
-   it is another holder. What the former one had not spent comes back when it has been silent for longer than its
-   longest call. If it comes back later, what it had settled counts, and the rest it does not have any more.
+   it is another holder. When others take back what a silent one has not spent, and until when it spends: lease_term.py.
+   If it comes back later, what it had settled counts, and the rest it does not have any more.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
-from hashlib import blake2b
-from typing import Any
 from uuid import UUID, uuid4
 
 import psycopg
@@ -31,10 +29,11 @@ import trio
 from attrs import define, field
 
 from pg_trio.cluster.engine_away import EngineAway
-from pg_trio.cluster.node import Node
 from pg_trio.cluster.postgres.granted_amounts import GRANTED, GrantedAmounts, mend_leases
 from pg_trio.cluster.postgres.lease_account import AskedLease, LeaseAccount, ReturnedLease, lock_free
+from pg_trio.cluster.postgres.lease_term import LeaseHolder, LeaseTerm, holder_of
 from pg_trio.cluster.postgres.postgres_pool import PostgresPool
+from pg_trio.cluster.postgres.silent_holders import SilentHolders
 from pg_trio.cluster.postgres.spend_reading import read_spends
 from pg_trio.cluster.postgres.trio_connection import TrioConnection
 from pg_trio.errors import Overloaded
@@ -46,7 +45,6 @@ logger = logging.getLogger("pg_trio.cluster")
 
 TELL_S = 1.0
 IDLE_S = 2.0
-REAP_EVERY_S = 10.0
 MEND_EVERY_S = 10.0
 # A statement of so many locks their budgets for some 20 ms: other nodes' leases wait for it.
 TOLD_AT_ONCE = 500
@@ -62,37 +60,27 @@ REPORT = (
     " AS r (endpoint, month, id, settled, returned)"
 )
 SEEN = (
-    "INSERT INTO pgtrio.holders (holder, node) VALUES (%s, %s)"
-    " ON CONFLICT (holder) DO UPDATE SET seen_at = now(), node = excluded.node"
+    "INSERT INTO pgtrio.holders AS h (holder, node, place) VALUES (%s, %s, %s)"
+    " ON CONFLICT (holder) DO UPDATE SET seen_at = now(), node = excluded.node, place = excluded.place"
+    " RETURNING h.losses"
 )
+TAKEN = "SELECT endpoint, month, taken FROM pgtrio.budget_leases WHERE holder = %s AND taken > 0 FOR UPDATE"
+SUBTRACTED = "UPDATE pgtrio.budget_leases SET taken = 0 WHERE holder = %s AND taken > 0"
 HELD = "SELECT endpoint, month, granted FROM pgtrio.budget_leases WHERE holder = %s AND granted > settled"
-REAP = "SELECT pgtrio.reap_budgets(make_interval(secs => %s))"
-FORGET = "SELECT pgtrio.forget_client_budgets()"
-
-
-def holder_of(segment: Segment, node: Node) -> UUID:
-    """The holder of the leases of one file of shared memory."""
-    # A node has two files: of endpoints, and of the holders of client tokens.
-    named = segment.memory[:64] + segment.path.name.encode() + node.id.encode()
-    return UUID(bytes=blake2b(named, digest_size=16).digest())
 
 
 @define(eq=False)
 class LeasedSpend:
-    """See the rules. `silent_s`: longer than any call may last. `clock`: monotonic seconds."""
+    """See the rules."""
 
     pool: PostgresPool
-    node: Node
-    holder: UUID
+    holder: LeaseHolder
     spend: SharedSpend
-    silent_s: float
-    clock: Callable[[], float] = trio.current_time
+    term: LeaseTerm
     _accounts: dict[tuple[bytes, int], LeaseAccount] = field(factory=dict)
     _low: trio.Event = field(factory=trio.Event)
     _worker: UUID = field(factory=uuid4)
     _is_closing: bool = False
-    # Since when PostgreSQL has answered without a break; None while it is away.
-    _heard_since: float | None = None
 
     @property
     def granted(self) -> GrantedAmounts:
@@ -105,13 +93,16 @@ class LeasedSpend:
             if account.is_marked:
                 # It was marked in the new file, too.
                 self.granted.settle(account.key, account.month, 0)
-        self.holder = holder_of(segment, self.node)
+        self.holder = holder_of(segment, self.term.node)
+        self.term.losses = None
         self._accounts.clear()
 
     # ── requests ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def reserve_nowait(self, key: bytes, month: int, amount: int, budget: int) -> Spend | MustWait | None:
         """See SpendBook."""
+        if not self.term.may_spend():
+            return MUST_WAIT
         account = self._account(key, month)
         stood = self._reserve_here(account, amount, self._granted(account), budget)
         return None if stood is None else MUST_WAIT
@@ -122,6 +113,7 @@ class LeasedSpend:
         # One request of this worker leases, the others wait for it and look again.
         async with account.lock:
             for number in range(LEASE_ROUNDS):
+                await self._renew_or_refuse()
                 granted = self._granted(account)
                 stood = self._reserve_here(account, amount, granted, budget)
                 if stood is None:
@@ -133,6 +125,15 @@ class LeasedSpend:
                     return stood[0] + others[0], stood[1] + others[1]
         # Other workers were faster each time.
         raise Overloaded(RETRY_AFTER_S)
+
+    async def _renew_or_refuse(self) -> None:
+        """What is leased may be spent afterwards. Raises Overloaded."""
+        if not self.term.may_spend():
+            try:
+                await self.renew()
+            except (EngineAway, psycopg.Error) as away:
+                logger.debug("leased budgets may not be spent: %s", away)
+                raise Overloaded(RETRY_AFTER_S) from away
 
     async def _lease_or_refuse(self, account: LeaseAccount, short: int, budget: int) -> Spend | None:
         """See `_lease`. Raises Overloaded."""
@@ -168,7 +169,7 @@ class LeasedSpend:
             await self._report([account])
         self._mark(account)
         asked = account.asked = account.asked or AskedLease(short, min(budget, MAX_NANO_USD))
-        values = (account.key, account.month, self.holder, self._worker, asked.id, asked.short, asked.budget)
+        values = (account.key, account.month, self.holder.id, self._worker, asked.id, asked.short, asked.budget)
         try:
             lent, others_settled, others_leased = await self._ask(LEASE, *values)
         except psycopg.Error:
@@ -204,7 +205,7 @@ class LeasedSpend:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._refill)
             nursery.start_soon(self._tell)
-            nursery.start_soon(self._reap)
+            nursery.start_soon(SilentHolders(self.pool, self.term).run)
             nursery.start_soon(self._mend)
 
     async def _refill(self) -> None:
@@ -231,19 +232,39 @@ class LeasedSpend:
                 await self.tell()
             except (EngineAway, psycopg.Error, Overloaded) as away:
                 logger.debug("settled budgets could not be told: %s", away)
-                self._heard_since = None
+                self.term.note_answer(is_away=True)
             else:
-                self._heard_since = self.clock() if self._heard_since is None else self._heard_since
+                self.term.note_answer(is_away=False)
             await trio.sleep(TELL_S)
 
     async def adopt(self) -> None:
         """Look after what former workers of this node have leased. Raises EngineAway, psycopg.Error."""
-        for key, month, _ in await self._fetch(HELD, self.holder):
+        for key, month, _ in await self.pool.fetch(HELD, self.holder.id):
             self._account(key, month)
+
+    async def renew(self) -> None:
+        """Tell that this holder lives, and learn what was taken back from it. Raises EngineAway, psycopg.Error."""
+        sent_at, holder = self.term.clock(), self.holder
+        ((losses,),) = await self.pool.fetch(SEEN, holder.id, self.term.node.name, holder.place)
+        if losses != self.term.losses:
+            await self.pool.use(partial(self._subtract_taken, holder))
+        if holder is self.holder:
+            self.term.losses = losses
+            self.term.note_told(sent_at)
+
+    async def _subtract_taken(self, holder: LeaseHolder, connection: TrioConnection) -> None:
+        """One worker subtracts it: the rows are locked. If it dies meanwhile, or a report has told it, too much is
+        subtracted, which `mend` finds."""
+        async with connection.transaction():
+            for key, month, taken in await (await connection.execute(TAKEN, (holder.id,))).fetchall():
+                # A month that memory has no more must not take a newer one's place.
+                if holder is self.holder and self.granted.read(bytes(key), month) > 0:
+                    self.granted.add(bytes(key), month, -taken)
+            await connection.execute(SUBTRACTED, (holder.id,))
 
     async def tell(self) -> None:
         """Tell what is settled, and return what is idle. Raises EngineAway, psycopg.Error."""
-        await self._run(SEEN, self.holder, self.node.name)
+        await self.renew()
         for account in [one for one in self._accounts.values() if one.asked is not None]:
             async with account.lock:
                 if account.asked is not None:
@@ -279,7 +300,7 @@ class LeasedSpend:
         columns = zip(
             *[(one.key, one.month, back.id, settled, back.amount) for one, back, settled in reports], strict=True
         )
-        told = await self._fetch(REPORT, self.holder, self._worker, *map(list, columns))
+        told = await self.pool.fetch(REPORT, self.holder.id, self._worker, *map(list, columns))
         for (account, _, settled), (may_spend,) in zip(reports, told, strict=True):
             account.told_settled, account.returning = settled, None
             self._unmark(account)
@@ -290,7 +311,7 @@ class LeasedSpend:
 
     def _is_idle(self, account: LeaseAccount) -> bool:
         """Whether no worker of this node has used the budget for IDLE_S."""
-        now, spend = self.clock(), self.spend.read(account.key, account.month)
+        now, spend = self.term.clock(), self.spend.read(account.key, account.month)
         if spend != account.spend:
             account.spend, account.changed_at = spend, now
         return self._is_closing or now - account.changed_at >= IDLE_S
@@ -317,34 +338,11 @@ class LeasedSpend:
 
     async def mend(self) -> int:
         """Count what dead workers of this node have leased, and did not count (rule 2). Returns how many there were."""
-        mended = await mend_leases(self.granted, partial(self._fetch, HELD, self.holder), IDLE_S)
+        mended = await mend_leases(self.granted, partial(self.pool.fetch, HELD, self.holder.id), IDLE_S)
         for key, month in mended:
             # To go back when it is idle.
             self._account(key, month)
         return len(mended)
-
-    async def _reap(self) -> None:
-        while True:
-            await trio.sleep(REAP_EVERY_S)
-            try:
-                count = await self.reap()
-                await self._run(FORGET)
-            except (EngineAway, psycopg.Error) as away:
-                logger.debug("leases of silent nodes could not be taken back: %s", away)
-            else:
-                if count:
-                    logger.warning("took back what %d silent nodes had leased of budgets", count)
-
-    async def reap(self) -> int:
-        """Take back what holders that were not seen for `silent_s` have not spent. Returns the number of holders.
-
-        Nothing is taken back until PostgreSQL has answered for as long: after an outage every holder looks silent.
-        Raises EngineAway, psycopg.Error.
-        """
-        if self._heard_since is None or self.clock() - self._heard_since < self.silent_s:
-            return 0
-        (count,) = await self._ask(REAP, self.silent_s)
-        return count
 
     async def aclose(self) -> None:
         """Return what is not spent. The requests have ended."""
@@ -363,7 +361,7 @@ class LeasedSpend:
     def _account(self, key: bytes, month: int) -> LeaseAccount:
         account = self._accounts.get((key, month))
         if account is None:
-            account = self._accounts[key, month] = LeaseAccount(key, month, self.clock())
+            account = self._accounts[key, month] = LeaseAccount(key, month, self.term.clock())
         return account
 
     def _granted(self, account: LeaseAccount) -> int:
@@ -380,18 +378,6 @@ class LeasedSpend:
             self.granted.settle(account.key, account.month, granted)
             account.is_marked = False
 
-    async def _fetch(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
-        async def fetch(connection: TrioConnection) -> list[tuple[Any, ...]]:
-            return await (await connection.execute(statement.encode(), values)).fetchall()
-
-        return await self.pool.use(fetch)
-
     async def _ask(self, statement: str, *values: object) -> tuple[int, ...]:
-        (row,) = await self._fetch(statement, *values)
+        (row,) = await self.pool.fetch(statement, *values)
         return row
-
-    async def _run(self, statement: str, *values: object) -> None:
-        async def run(connection: TrioConnection) -> None:
-            await connection.execute(statement.encode(), values)
-
-        await self.pool.use(run)

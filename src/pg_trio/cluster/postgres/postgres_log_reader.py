@@ -5,6 +5,7 @@ Rules:
    that are in this node's own log, CATCH_UP_LIMIT_S at most, and says how many are missing then.
 2. A request that is asked for by its id may have been served by another node just now: it is looked for again, for
    as long.
+3. A follower that loses its connection makes a new one at the next look, and goes on where it was.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from attrs import define, field, frozen
 
 from pg_trio.cluster.node import FILE_NAME as NODE_FILE
 from pg_trio.cluster.node import read_node_id
-from pg_trio.cluster.postgres.command_connection import COMMAND_LIMIT_S
+from pg_trio.cluster.postgres.command_connection import ANSWER_MARGIN_S, CommandConnection, store_error_of
 from pg_trio.cluster.postgres.log_choices import split_filter
 from pg_trio.cluster.postgres.log_forwarding import READ_SPOOL
 from pg_trio.cluster.postgres.log_plans import (
@@ -36,7 +37,6 @@ from pg_trio.cluster.postgres.log_plans import (
 )
 from pg_trio.cluster.postgres.log_sum_plans import read_overview
 from pg_trio.cluster.postgres.postgres_log_view import log_conninfo
-from pg_trio.cluster.postgres.postgres_pool import say
 from pg_trio.domain.log_row import LogRow
 from pg_trio.domain.request_filter import RowChoice
 from pg_trio.domain.request_sums import Overview, TimeRange
@@ -50,6 +50,8 @@ T = TypeVar("T")
 
 # A command may wait longer than a page.
 READ_LIMIT_S = 30
+# For what came since the last look: some milliseconds of work.
+FOLLOW_LIMIT_S = 5.0
 # Four times as long as a batch waits.
 CATCH_UP_LIMIT_S = 1.0
 CATCH_UP_EVERY_S = 0.05
@@ -58,22 +60,24 @@ OWN_LOG = "`--data-dir DIR` in place of `--config FILE` shows this node's own lo
 
 @define(eq=False)
 class PostgresLogReader:
-    """The rows of all nodes. Use it in a `with` block. Every method may raise StoreError."""
+    """The rows of all nodes. Use it in a `with` block. Every method may raise StoreError; StoreAway if the server does
+    not answer."""
 
-    _connection: psycopg.Connection[tuple[Any, ...]]
+    _conninfo: str = field(repr=False)
+    _connection: CommandConnection
     note: str | None
     _arrivals: Arrivals = field(factory=lambda: Arrivals(time.monotonic))
     _last_id: int = 0
+    _limit_s: float = READ_LIMIT_S + ANSWER_MARGIN_S
 
     @classmethod
     def open(cls, url: str, data_dir: Path) -> Self:
         """The log, once what this node has written is there (rule 1). Raises StoreError."""
+        conninfo = log_conninfo(url, READ_LIMIT_S)
         with _explained():
-            connection = psycopg.connect(
-                log_conninfo(url, READ_LIMIT_S), autocommit=True, connect_timeout=COMMAND_LIMIT_S
-            )
+            connection = CommandConnection.open(conninfo)
             try:
-                return cls(connection, OwnSpool(data_dir).wait(connection))
+                return cls(conninfo, connection, OwnSpool(data_dir).wait(connection))
             except BaseException:
                 connection.close()
                 raise
@@ -98,7 +102,8 @@ class PostgresLogReader:
             time.sleep(CATCH_UP_EVERY_S)
 
     def new(self, wanted: LogFilter, *, bodies: bool = True) -> Iterator[LogRow]:
-        """See LogRows."""
+        """See LogRows. It waits for the server for FOLLOW_LIMIT_S at most, and may be called again after an error."""
+        self._limit_s = FOLLOW_LIMIT_S
         split = split_filter(wanted)
         if wanted.since is not None:
             split.indexed.add("at >= %s", wanted.since)
@@ -121,6 +126,9 @@ class PostgresLogReader:
 
     def _fetch(self, statement: Statement) -> Rows:
         query, values = statement
+        if self._connection.closed:
+            self._connection = CommandConnection.open(self._conninfo)
+        self._connection.limit_s = self._limit_s
         return self._connection.execute(query.encode(), values).fetchall()
 
 
@@ -171,4 +179,4 @@ def _explained() -> Iterator[None]:
     except psycopg.errors.QueryCanceled as error:
         raise StoreError(f"the log was not read within {READ_LIMIT_S} s; `--since` makes it less") from error
     except psycopg.Error as error:
-        raise StoreError(f"PostgreSQL: {say(error)} (cluster.postgres_url); {OWN_LOG}") from error
+        raise store_error_of(error, f"; {OWN_LOG}") from error

@@ -16,7 +16,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import psycopg
 import trio
@@ -25,6 +25,7 @@ from attrs import define, field
 from pg_trio.cluster.engine_away import EngineAway
 from pg_trio.cluster.postgres.names import resolve_hosts
 from pg_trio.cluster.postgres.trio_connection import TrioConnection
+from pg_trio.errors import StoreError
 
 logger = logging.getLogger("pg_trio.cluster")
 
@@ -58,6 +59,8 @@ class PostgresPool:
     size: int = POOL_CONNECTIONS
     # False: another pool of this worker says in the log when the server is away.
     tells_outages: bool = True
+    # Awaited with the first connection of `run`, before any use: the server was away when the gateway started.
+    prepare: Work[object] | None = None
     is_up: bool = field(default=False, init=False)
     _idle: list[TrioConnection] = field(factory=list, init=False)
     _all: set[TrioConnection] = field(factory=set, init=False)
@@ -86,6 +89,14 @@ class PostgresPool:
                 return await self._use_one(work)
         self._suspect()
         raise EngineAway("PostgreSQL does not answer in time")
+
+    async def fetch(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
+        """The rows of one statement. Raises as `use`."""
+
+        async def fetch(connection: TrioConnection) -> list[tuple[Any, ...]]:
+            return await (await connection.execute(statement.encode(), values)).fetchall()
+
+        return await self.use(fetch)
 
     async def _use_one(self, work: Work[T]) -> T:
         try:
@@ -135,7 +146,7 @@ class PostgresPool:
         finally:
             self._finish(connection)
         # Until `run` knows better: requests may come before its first probe.
-        self.is_up = not self._is_closed
+        self.is_up = self.prepare is None and not self._is_closed
 
     async def run(self) -> None:
         """Find out whether the server answers, and stop the queries of cancelled uses. Until cancelled."""
@@ -200,7 +211,10 @@ class PostgresPool:
         """What is wrong, if anything is."""
         try:
             await self.check()
-        except (psycopg.Error, EngineAway, OSError) as away:
+            if self.prepare is not None:
+                await self.check(self.prepare)
+                self.prepare = None
+        except (psycopg.Error, EngineAway, OSError, StoreError) as away:
             return say(away)
         return None
 

@@ -2,12 +2,14 @@
 
 Rules:
 1. A hit touches neither a checkpoint nor the database. A miss is one query; several callers may ask at once.
-2. A change by any node empties the cache: it is notified, with a poll as fallback (changes.py). So a revocation holds
-   in every worker within a second. While PostgreSQL is away, remembered tokens stay valid; `find` raises for others.
+2. A change by any node is notified, with a poll as fallback (changes.py), and both name the tokens that have changed:
+   these are forgotten, and all if names are missing (token_changes.py). So a revocation holds in every worker within a
+   second, and costs no other token its place. While PostgreSQL is away, remembered tokens stay valid; `find` raises for
+   others. So one that was changed just before is a 503.
 3. The keys that sign client tokens are in the database as they are, because every node must sign and verify. A worker
-   reads them with the revision, and has them also while PostgreSQL is away. Its start makes a new key if the newest is
-   too old (store/token_file.py, rule 3). A worker that has never reached the database knows no key, and `signing_keys`
-   raises: a client token then gets a 503, not a 401.
+   reads them with the revision, and has them also while PostgreSQL is away. When they change, client tokens are checked
+   again. Its start makes a new key if the newest is too old (store/token_file.py, rule 3). A worker that has never
+   reached the database knows no key, and `signing_keys` raises: a client token then gets a 503, not a 401.
 4. `last_used_at` is collected in memory and written for all tokens at once.
 """
 
@@ -15,6 +17,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -27,7 +30,8 @@ from attrs import define, field, frozen
 from pg_trio.cluster.engine_away import EngineAway
 from pg_trio.cluster.postgres.changes import ChangeWatch
 from pg_trio.cluster.postgres.postgres_pool import PostgresPool, say
-from pg_trio.cluster.postgres.token_rows import READ_REVISION, SELECT_TOKENS, token_of
+from pg_trio.cluster.postgres.token_changes import TokenChanges, read_token_changes
+from pg_trio.cluster.postgres.token_rows import SELECT_TOKENS, token_of
 from pg_trio.cluster.postgres.trio_connection import TrioConnection
 from pg_trio.config.settings import GatewaySettings
 from pg_trio.domain.project import Token
@@ -143,7 +147,7 @@ class PostgresTokens:
     async def run(self) -> None:
         """Until cancelled."""
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(ChangeWatch(self.pool.conninfo, "tokens", self._look).run)
+            nursery.start_soon(ChangeWatch(self.pool.conninfo, "tokens", self._look, self._forget_named).run)
             while True:
                 await trio.sleep(self.settings.token_used_flush_ms / 1000)
                 await self._flush_used()
@@ -156,10 +160,22 @@ class PostgresTokens:
     async def _look(self) -> None:
         if self._state is None:
             await self.pool.use(_renew_keys)
-        state = await self.pool.use(partial(_read_state, self._state))
-        if state is not self._state:
-            self._state = state
+        known = self._state
+        changes, state = await self.pool.use(partial(_read_state, known))
+        if state is known:
+            return
+        self._state = state
+        if known is None or changes.is_all:
             self._cache.clear()
+            return
+        if changes.token_ids:
+            self._cache.forget(changes.token_ids, changes.digests)
+        if state.keys != known.keys:
+            self._cache.forget_verified()
+
+    def _forget_named(self, words: Sequence[str]) -> None:
+        """Forget tokens at once, by their ids. The look that follows finds the rest."""
+        self._cache.forget({int(word) for word in words if word.isascii() and word.isdigit()})
 
     async def _flush_used(self) -> None:
         used, self._used = self._used, {}
@@ -189,11 +205,8 @@ class PostgresTokens:
         return token_of(rows[0]) if rows else None
 
     async def _read(self, query: str, *values: object) -> list[tuple[Any, ...]]:
-        async def read(connection: TrioConnection) -> list[tuple[Any, ...]]:
-            return await (await connection.execute(query.encode(), values)).fetchall()
-
         try:
-            return await self.pool.use(read)
+            return await self.pool.fetch(query, *values)
         except (EngineAway, psycopg.Error) as away:
             raise StoreError(f"PostgreSQL: {say(away)}") from away
 
@@ -203,12 +216,12 @@ async def _renew_keys(connection: TrioConnection) -> None:
     await connection.execute(RENEW_KEYS, values)
 
 
-async def _read_state(known: _SharedState | None, connection: TrioConnection) -> _SharedState:
-    """The state; `known` itself if nothing has changed."""
+async def _read_state(known: _SharedState | None, connection: TrioConnection) -> tuple[TokenChanges, _SharedState]:
+    """What has changed, and the state; `known` itself if nothing has."""
     # The revision first: a change in between is found at the next look.
-    row = await (await connection.execute(READ_REVISION)).fetchone()
-    revision = int(row[0]) if row is not None else 0
-    if known is not None and known.revision == revision:
-        return known
+    changes = await read_token_changes(connection, None if known is None else known.revision)
+    if known is not None and known.revision == changes.revision:
+        return changes, known
     rows = await (await connection.execute(READ_KEYS)).fetchall()
-    return _SharedState(revision, tuple([SigningKey(key, bytes(secret), at) for key, secret, at in rows]))
+    keys = tuple([SigningKey(key, bytes(secret), at) for key, secret, at in rows])
+    return changes, _SharedState(changes.revision, keys)

@@ -9,7 +9,6 @@ from pg_trio.domain.project import Token, TokenLimits
 from pg_trio.store.token_file import COLUMNS
 
 SELECT_TOKENS = f"SELECT {COLUMNS} FROM pgtrio.tokens"  # noqa: S608
-READ_REVISION = "SELECT coalesce(max(revision), 0) FROM pgtrio.revisions WHERE name = 'tokens'"
 
 
 def token_of(row: tuple[Any, ...]) -> Token:

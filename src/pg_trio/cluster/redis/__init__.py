@@ -8,6 +8,7 @@ dialing.py     one server or sentinels; logs in, refuses Redis Cluster
 scripts.py     scripts in Lua (`lua/`), run by their digest
 keys.py        the names of our keys
 heartbeat.py   the node's sign of life, and how many nodes live
+sightings.py   when each node gave its last one
 redis_buckets.py, bucket_wire.py, bucket_leases.py, away_buckets.py   rate limits: exact, leased, without Redis
 redis_permits.py                                                      concurrent uses
 told_breakers.py                                                      breakers, told to other nodes

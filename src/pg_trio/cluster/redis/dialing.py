@@ -3,7 +3,8 @@
 Rules:
 1. A fresh link is greeted: it logs in, chooses the database, and is asked what it is. Redis Cluster, a version below 7
    and a server that only reads are refused with advice.
-2. Sentinels are asked in order for each connection, so the next connection after a failover finds the new master.
+2. Sentinels are asked in order for each connection, so the next connection after a failover finds the new master. They
+   have a login of their own. One that refuses ours is passed over; if no other one helps, that is told.
 """
 
 from __future__ import annotations
@@ -99,33 +100,56 @@ def _check_server(info: Mapping[str, str], address: RedisAddress) -> None:
 
 
 async def _find_master(address: RedisAddress, context: ssl.SSLContext | None) -> tuple[str, int]:
-    assert address.sentinel is not None
+    refusals = []
     for host, port in address.hosts:
         with trio.move_on_after(SENTINEL_LIMIT_S):
             try:
-                found = await _ask_sentinel(host, port, address.sentinel, context)
+                found = await _ask_sentinel(host, port, address, context)
+            except StoreError as refused:
+                refusals.append(refused)
+                continue
             except (OSError, trio.BrokenResourceError):
                 continue
             if found is not None:
                 return found
+    if refusals:
+        raise refusals[0]
     raise EngineAway(f"no sentinel at {address} knows a master {address.sentinel!r}")
 
 
-async def _ask_sentinel(host: str, port: int, name: str, context: ssl.SSLContext | None) -> tuple[str, int] | None:
+async def _ask_sentinel(
+    host: str, port: int, address: RedisAddress, context: ssl.SSLContext | None
+) -> tuple[str, int] | None:
+    """Raises StoreError if the sentinel does not let us ask."""
+    assert address.sentinel is not None
+    commands: list[tuple[str, ...]] = [("SENTINEL", "GET-MASTER-ADDR-BY-NAME", address.sentinel)]
+    if address.sentinel_password is not None:
+        commands.insert(0, ("AUTH", *filter(None, [address.sentinel_user]), address.sentinel_password.reveal()))
     stream = await _open_stream(host, port, context)
     async with stream:
-        await stream.send_all(encode_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", name))
+        await stream.send_all(b"".join(encode_command(*command) for command in commands))
         replies: list[Reply] = []
         reader = RespReader()
-        while not replies:
+        while len(replies) < len(commands):
             data = await stream.receive_some()
             if not data:
                 return None
-            replies = reader.feed(data)
-    match replies[0]:
+            replies += reader.feed(data)
+    for reply in replies:
+        if isinstance(reply, RedisError):
+            raise StoreError(_advise(host, port, reply, address))
+    match replies[-1]:
         case [bytes() as master, bytes() as master_port] if master_port.isdigit():
             return master.decode(), int(master_port)
     return None
+
+
+def _advise(host: str, port: int, refusal: RedisError, address: RedisAddress) -> str:
+    if refusal.code == "NOAUTH" and address.sentinel_password is None:
+        said = "demands a password: add sentinel_password=…"
+    else:
+        said = f"refuses us: {refusal.said}"
+    return f"the sentinel at {host}:{port} {said} (cluster.redis_url)"
 
 
 async def _open_stream(host: str, port: int, context: ssl.SSLContext | None) -> trio.abc.Stream:

@@ -14,7 +14,7 @@ from attrs import define, field
 from pg_trio.cluster.engine_away import EngineAway
 from pg_trio.cluster.node import Node
 from pg_trio.cluster.redis.client import RedisClient
-from pg_trio.cluster.redis.keys import MARK, NODES, node_key
+from pg_trio.cluster.redis.keys import BEATS, MARK, NODES, node_key
 from pg_trio.cluster.redis.redis_link import RedisLink
 from pg_trio.cluster.redis.resp import Argument, Reply
 from pg_trio.cluster.redis.scripts import read_script
@@ -63,20 +63,24 @@ class Heartbeat:
     async def open(self, link: RedisLink) -> Callable[[], None]:
         """The first beat of a fresh link (see client.Opening). So Redis is told what it does not know before it is
         asked for more. Raises EngineAway."""
+        sent_at = trio.current_time()
         reply = await link.send(BEAT.call(*self._arguments())).wait()
         if not isinstance(reply, list):
             raise EngineAway("Redis refused a script")
-        return partial(self._note, reply)
+        return partial(self._note, sent_at, reply)
 
     async def _beat(self) -> None:
-        self._note(await self.client.run_script(BEAT, *self._arguments()))
+        sent_at = trio.current_time()
+        self._note(sent_at, await self.client.run_script(BEAT, *self._arguments()))
 
     def _arguments(self) -> tuple[Sequence[Argument], Sequence[Argument]]:
-        keys = (node_key(self.node.name), NODES, MARK)
+        keys = (node_key(self.node.name), NODES, MARK, BEATS)
         return keys, (self.node.id, self.node.name, int(NODE_LIFE_S * 1000), uuid4().hex)
 
-    def _note(self, reply: list[Reply]) -> None:
+    def _note(self, sent_at: float, reply: list[Reply]) -> None:
         is_ours, live, mark = reply
+        if is_ours:
+            self.node.note_beat(sent_at)
         if not is_ours and not self.node.is_fenced:
             logger.error("another gateway runs as node %r: give each node a name of its own", self.node.name)
         self.node.is_fenced = not is_ours

@@ -5,6 +5,8 @@ from __future__ import annotations
 PREFIX = "pg_trio:"
 # Names of live nodes.
 NODES = f"{PREFIX}nodes"
+# When each node gave its newest sign of life, by its id.
+BEATS = f"{PREFIX}beats"
 # Made with the first key: if it has changed, Redis has lost its data.
 MARK = f"{PREFIX}mark"
 
