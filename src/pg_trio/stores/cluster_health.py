@@ -1,0 +1,55 @@
+"""What a race knows and rations on a node of a cluster."""
+
+from __future__ import annotations
+
+from attrs import evolve, frozen
+
+from pg_trio.cluster.node import Node
+from pg_trio.cluster.redis.client import RedisClient
+from pg_trio.cluster.redis.redis_slots import RedisSlots
+from pg_trio.cluster.redis.told_breakers import ToldBreakers
+from pg_trio.cluster.share import SharedOutRetries
+from pg_trio.config.settings import Settings
+from pg_trio.ledger.node_health import NodeHealth
+from pg_trio.shared_memory.slot_grants import SlotGrants
+from pg_trio.stores.embedded import SharedParts
+from pg_trio.stores.store_protocols import Lifetime
+
+
+@frozen(slots=True, eq=False)
+class HealthOfNodes:
+    """Opens what this node shares with the others: its breakers are told to them, slots are leased, and retries are an
+    equal share. `refuses`: there are no slots while Redis is away."""
+
+    settings: Settings
+    client: RedisClient
+    node: Node
+    refuses: bool
+
+    def open(self, parts: SharedParts, lifetime: Lifetime) -> NodeHealth:
+        """The node's health; the tasks are the lifetime's."""
+        health = parts.health
+        return evolve(
+            health,
+            breakers=self._open_breakers(health, lifetime),
+            retries=None if health.retries is None else SharedOutRetries(health.retries, self.node),
+            slots=None,
+            slot_leases=self._open_slots(parts, lifetime),
+        )
+
+    def _open_breakers(self, health: NodeHealth, lifetime: Lifetime) -> ToldBreakers | None:
+        if health.breakers is None:
+            return None
+        identities = {name: credential.fingerprint() for name, credential in self.settings.credentials.items()}
+        breakers = ToldBreakers(health.breakers, self.client, self.node, identities)
+        lifetime.run(breakers.run)
+        return breakers
+
+    def _open_slots(self, parts: SharedParts, lifetime: Lifetime) -> RedisSlots | None:
+        if parts.health.slots is None:
+            return None
+        grants = SlotGrants(parts.file.segment)
+        parts.file.parts.append(grants)
+        slots = RedisSlots(self.client, self.node, parts.health.slots, grants, self.refuses)
+        lifetime.run(slots.run)
+        return slots
