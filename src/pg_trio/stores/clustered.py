@@ -44,6 +44,7 @@ from pg_trio.cluster.redis.redis_buckets import RedisBuckets
 from pg_trio.cluster.redis.redis_permits import ACQUIRE, COUNT, RENEW, RedisPermits
 from pg_trio.cluster.redis.redis_slots import SLOTS
 from pg_trio.cluster.redis.told_breakers import EXCHANGE
+from pg_trio.cluster.redis.told_latencies import LATENCIES
 from pg_trio.config.cluster_settings import ClusterSettings
 from pg_trio.config.settings import GatewaySettings, Settings
 from pg_trio.config.time_zone import find_zone
@@ -64,7 +65,7 @@ logger = logging.getLogger("pg_trio.stores")
 
 # Beyond the longest call: a call that was cancelled is settled by then.
 SILENT_MARGIN_S = 30.0
-SCRIPTS = (TAKE, GIVE, ACQUIRE, RENEW, COUNT, BEAT, EXCHANGE, SLOTS)
+SCRIPTS = (TAKE, GIVE, ACQUIRE, RENEW, COUNT, BEAT, EXCHANGE, SLOTS, LATENCIES)
 
 
 def open_cluster(cluster: ClusterSettings) -> Engines:

@@ -27,6 +27,11 @@ def slots_keys(key: bytes) -> tuple[str, str]:
     return f"{PREFIX}slots:{key.hex()}", f"{PREFIX}slots:{key.hex()}:nodes"
 
 
+def latencies_key(digest: str) -> str:
+    """How long a candidate takes, by node."""
+    return f"{PREFIX}latencies:{digest}"
+
+
 def node_key(name: str) -> str:
     """The claim of a node's name."""
     return f"{PREFIX}node:{name}"
