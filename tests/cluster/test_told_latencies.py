@@ -91,6 +91,16 @@ async def test_node_without_calls_goes_by_the_others(world: World) -> None:
     assert pytest.approx(2.0, rel=0.07) == estimates[2].estimate_s(fresh.now())
 
 
+async def test_candidate_is_heard_of_before_its_first_use(world: World) -> None:
+    here, fresh = await world.open("gw-1"), await world.open("gw-2")
+    record(here, here.estimate(), 0.1, ENOUGH)
+    fresh.expect([NAME], RULES.window_s / 2)
+    for node in (here, fresh):
+        await node.exchange()
+
+    assert pytest.approx(0.1, rel=0.07) == fresh.estimate().estimate_s(fresh.now())
+
+
 async def test_few_samples_of_all_are_no_estimate(world: World) -> None:
     here, fresh = await world.open("gw-1"), await world.open("gw-2")
     told, heard = here.estimate(), fresh.estimate()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from attrs import evolve, frozen
 
@@ -14,7 +14,9 @@ from pg_trio.cluster.redis.told_latencies import ToldLatencies
 from pg_trio.cluster.share import SharedOutRetries
 from pg_trio.config.settings import Settings
 from pg_trio.ledger.node_health import FindCounts, NodeHealth
+from pg_trio.racing.latency import LatencyRules
 from pg_trio.shared_memory.slot_grants import SlotGrants
+from pg_trio.stages.provider_call.pace import KINDS, learned_names
 from pg_trio.stores.embedded import SharedParts
 from pg_trio.stores.store_protocols import Lifetime
 
@@ -52,6 +54,7 @@ class HealthOfNodes:
         if health.find_latencies is None:
             return None
         latencies = ToldLatencies(health.find_latencies, self.client, self.node, self._identities())
+        latencies.expect(expected_names(self.settings), LatencyRules().window_s / 2)
         lifetime.run(latencies.run)
         return latencies.find
 
@@ -66,3 +69,11 @@ class HealthOfNodes:
         slots = RedisSlots(self.client, self.node, parts.health.slots, grants, self.refuses)
         lifetime.run(slots.run)
         return slots
+
+
+def expected_names(settings: Settings) -> Iterator[tuple[str, ...]]:
+    """What endpoints will learn of their candidates once they are used."""
+    for project in settings.projects.values():
+        for endpoint in project.callable_endpoints:
+            for kind in KINDS:
+                yield from learned_names(endpoint, kind)

@@ -16,8 +16,9 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import blake2b
+from itertools import islice
 
 import trio
 from attrs import define, field
@@ -44,6 +45,8 @@ FOLLOW_S = 5.0
 TELL_AGAIN = 0.25
 # Of one message: it takes Redis 1 ms. The others are in the next one.
 MOST_TOLD, MOST_ASKED = 50, 100
+# Candidates that no endpoint has used here yet. Further ones are heard of when they are used.
+MOST_EXPECTED = 1000
 # So many samples are an estimate (racing.latency.LatencyRules.min_samples).
 ENOUGH = 20
 # What is told has no more: with larger numbers it says the same.
@@ -54,47 +57,66 @@ PAIRS = 2
 
 
 @define(slots=True, eq=False)
+class HeardTimes:
+    """How long a candidate took at other nodes. `own`: this node's counts; None until an endpoint uses it."""
+
+    key: str
+    half_s: float
+    own: LatencyCounts | None = None
+    ask_at: float = -math.inf
+    # The (bucket, count) of each node, and until when each one's count.
+    _told: Sequence[tuple[float, Sequence[tuple[int, int]]]] = ()
+    _counts: Sequence[int] = ()
+
+    def hear(self, told: Sequence[tuple[float, Sequence[tuple[int, int]]]], now: float) -> None:
+        """What other nodes have told: the age of each one's news, and its (bucket, count)."""
+        self._told = [(now + self.half_s - age_s, pairs) for age_s, pairs in told]
+        self._counts = ()
+
+    def counts(self, size: int, now: float) -> Sequence[int]:
+        """The counts of all others; empty if there are none."""
+        fresh = [told for told in self._told if now < told[0]]
+        if len(fresh) < len(self._told) or (fresh and not self._counts):
+            self._told, counts = fresh, [0] * size
+            for bucket, count in [pair for _, pairs in fresh for pair in pairs if pair[0] < size]:
+                counts[bucket] += count
+            self._counts = counts if any(counts) else ()
+        return self._counts
+
+    def is_needed(self, now: float) -> bool:
+        """Whether this node has seen too little itself."""
+        return self.own is None or sum(self.own.read(now)) < ENOUGH
+
+
+@define(slots=True, eq=False)
 class ToldCounts:
     """See LatencyCounts: this node's own counts, filled up with those of other nodes."""
 
     own: LatencyCounts
-    key: str
-    half_s: float
+    heard: HeardTimes
     # The own counts' method: a request pays for no step of this class.
     add: Callable[[int, float], None]
     # There was a call then, whose time is counted when it ends.
     read_at: float = -math.inf
-    ask_at: float = -math.inf
     # How many samples were told, and when.
     told: int = 0
     told_at: float = -math.inf
-    _heard: list[int] = field(factory=list)
-    _good_until: float = -math.inf
 
     def read(self, now: float) -> Sequence[int]:
         """See LatencyCounts."""
         self.read_at = now
         own = self.own.read(now)
-        if not self._heard or now >= self._good_until or sum(own) >= ENOUGH:
+        if sum(own) >= ENOUGH:
             return own
-        return fill_up(own, self._heard)
-
-    def hear(self, heard: Sequence[tuple[float, Sequence[tuple[int, int]]]], now: float) -> None:
-        """What other nodes have told: the age of each one's news, and its (bucket, count)."""
-        fresh = [(age_s, pairs) for age_s, pairs in heard if age_s < self.half_s]
-        self._heard = [0] * len(self.own.read(now)) if fresh else []
-        self._good_until = now + self.half_s - min([age_s for age_s, _ in fresh], default=0.0)
-        for _, pairs in fresh:
-            for bucket, count in pairs:
-                if bucket < len(self._heard):
-                    self._heard[bucket] += count
+        heard = self.heard.counts(len(own), now)
+        return fill_up(own, heard) if heard else own
 
     def news(self, now: float) -> str | None:
         """What is to be told of it; None if that was told already."""
         counts = self.own.read(now)
         samples = sum(counts)
         change = abs(samples - self.told)
-        is_old = samples > 0 and now >= self.told_at + TELL_AGAIN * self.half_s
+        is_old = samples > 0 and now >= self.told_at + TELL_AGAIN * self.heard.half_s
         if not is_old and (not change or (self.told >= ENOUGH and change * 10 <= self.told)):
             return None
         self.told, self.told_at = samples, now
@@ -134,16 +156,28 @@ class ToldLatencies:
     identities: Mapping[str, bytes]
     clock: Callable[[], float] = trio.current_time
     _found: list[ToldCounts] = field(factory=list)
+    _heard: dict[str, HeardTimes] = field(factory=dict)
+
+    def expect(self, names: Iterable[tuple[str, ...]], half_s: float) -> None:
+        """Hear of these candidates before an endpoint uses them, of MOST_EXPECTED at most."""
+        for name in islice(names, MOST_EXPECTED):
+            self._hear_of(name, half_s)
 
     def find(self, name: tuple[str, ...], buckets: int, half_s: float) -> LatencyCounts | None:
         """See FindCounts: of (kind, percentile, credential, model)."""
         own = self.find_own(name, buckets, half_s)
         if own is None:
             return None
-        digest = blake2b("\0".join(name).encode() + b"\0" + self.identities.get(name[2], b""), digest_size=16)
-        found = ToldCounts(own, latencies_key(digest.hexdigest()), half_s, own.add)
+        heard = self._hear_of(name, half_s)
+        heard.own = own
+        found = ToldCounts(own, heard, own.add)
         self._found.append(found)
         return found
+
+    def _hear_of(self, name: tuple[str, ...], half_s: float) -> HeardTimes:
+        identity = self.identities.get(name[2], b"")
+        digest = blake2b("\0".join(name).encode() + b"\0" + identity, digest_size=16).hexdigest()
+        return self._heard.setdefault(digest, HeardTimes(latencies_key(digest), half_s))
 
     async def run(self) -> None:
         """Exchange until cancelled."""
@@ -160,8 +194,9 @@ class ToldLatencies:
         told, asked = self._news(now), self._unknown(now)
         if not told and not asked:
             return
-        keys = [one.key for one, _ in told] + [one.key for one in asked]
-        keep_ms = round(max([one.half_s for one in (*[one for one, _ in told], *asked)]) * 1000)
+        of_told = [one.heard for one, _ in told]
+        keys = [one.key for one in (*of_told, *asked)]
+        keep_ms = round(max([one.half_s for one in (*of_told, *asked)]) * 1000)
         arguments: list[Argument] = [self.node.id, len(told), keep_ms, *[text for _, text in told]]
         try:
             reply = await self.client.run_script(LATENCIES, keys, arguments)
@@ -170,8 +205,8 @@ class ToldLatencies:
                 one.told_at, one.read_at = -math.inf, now
             raise
         now = self.clock()
-        for one, heard in zip(asked, reply, strict=False):
-            one.hear(read_heard(heard), now)
+        for times, heard in zip(asked, reply, strict=False):
+            times.hear(read_heard(heard), now)
 
     def _news(self, now: float) -> list[tuple[ToldCounts, str]]:
         """What is to be told. The rest of too much is told next time."""
@@ -183,14 +218,14 @@ class ToldLatencies:
                     told.append((one, text))
         return told
 
-    def _unknown(self, now: float) -> list[ToldCounts]:
+    def _unknown(self, now: float) -> list[HeardTimes]:
         """Candidates of which this node has seen too little. Those first that were not looked at for longest."""
-        due = sorted([one for one in self._found if now >= one.ask_at], key=lambda one: one.ask_at)[:MOST_ASKED]
+        due = sorted([one for one in self._heard.values() if now >= one.ask_at], key=lambda one: one.ask_at)
         asked = []
-        for one in due:
-            is_known = sum(one.own.read(now)) >= ENOUGH
-            one.ask_at = now + (LOOK_AGAIN_S if is_known else ASK_AGAIN_S)
-            if not is_known:
+        for one in due[:MOST_ASKED]:
+            is_needed = one.is_needed(now)
+            one.ask_at = now + (ASK_AGAIN_S if is_needed else LOOK_AGAIN_S)
+            if is_needed:
                 asked.append(one)
         return asked
 
