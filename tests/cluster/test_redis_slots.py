@@ -24,6 +24,7 @@ from tests.support.redis_ledger import RedisLedger, open_redis_ledger
 KEY = bytes(20)
 # Much longer than any wait here takes.
 LONG_S = 30.0
+FREE_WITHIN_S = 10.0
 
 Opened = Callable[..., Awaitable[RedisLedger]]
 
@@ -292,6 +293,33 @@ async def test_slots_of_a_dead_node_end(open_node: Opened, redis: RedisServer) -
     left_ms = int(redis.command("PTTL", f"pg_trio:slots:{KEY.hex()}"))
 
     assert 0 < left_ms <= LEASE_S * 1000
+
+
+@pytest.mark.slow
+async def test_slots_of_a_cut_off_node_are_free_within_ten_seconds(open_node: Opened, redis: RedisServer) -> None:
+    async with engine_relay(redis.port) as relay:
+        here = await open_node("gw-1", server=relay)
+        cut_off, other = slots_of(here, 6), slots_of(await open_node("gw-2"), 6)
+        await wait_for(lambda: here.node.live_nodes == 2)
+        assert 6 == await take_all(cut_off, 6)
+        relay.accepts = False
+        relay.cut()
+
+        with trio.fail_after(FREE_WITHIN_S):
+            for _ in range(6):
+                await other.take(LONG_S)
+        # The node that is cut off uses its share at most: its old calls, and no new ones until few are left.
+        assert 0 == await take_all(cut_off, 1)
+        for _ in range(5):
+            cut_off.give_back()
+        assert 2 == await take_all(cut_off, 6)
+
+        # Back, what it runs counts first of all, and the other node gives back.
+        relay.accepts = True
+        await wait_for(lambda: lease_in_redis(redis, here.node.id)[:2] == ["3", "3"])
+        for _ in range(6):
+            other.give_back()
+        await wait_for(lambda: 6 >= sum(int(lease_in_redis(redis, each)[0]) for each in ("gw-1", "gw-2")))
 
 
 async def test_old_lease_is_not_used(open_node: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
