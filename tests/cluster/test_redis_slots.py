@@ -365,23 +365,23 @@ async def tell(slots: RedisSlots, node: str, *figures: int) -> list[object]:
 
 async def test_older_message_changes_nothing(open_node: Opened) -> None:
     slots = (await open_node()).slots
-    assert [6, 10, 0] == await tell(slots, "a", 7, 0, 0, 4, 6)
+    assert [6, 10, 0, 0] == await tell(slots, "a", 7, 0, 0, 4, 6)
 
-    assert [-1, 0, 0] == await tell(slots, "a", 6, 0, 0, 9, 9)
-    assert [6, 10, 0] == await tell(slots, "a", 8, 4, 0, 4, 6)
+    assert [-1, 0, 0, 0] == await tell(slots, "a", 6, 0, 0, 9, 9)
+    assert [6, 10, 0, 0] == await tell(slots, "a", 8, 4, 0, 4, 6)
 
 
 async def test_need_is_shared_evenly(open_node: Opened) -> None:
     slots = (await open_node()).slots
-    assert [10, 10, 0] == await tell(slots, "a", 1, 0, 0, 20, 30)
+    assert [10, 10, 0, 0] == await tell(slots, "a", 1, 0, 0, 20, 30)
     # Nothing is free; b needs 2, which is less than an even share.
-    assert [0, 2, 0] == await tell(slots, "b", 1, 0, 0, 2, 3)
+    assert [0, 2, 0, 1] == await tell(slots, "b", 1, 0, 0, 2, 3)
 
-    assert [10, 8, 0] == await tell(slots, "a", 2, 10, 10, 20, 30)
-    assert [8, 8, 0] == await tell(slots, "a", 3, 8, 8, 20, 30)
-    assert [2, 2, 8] == await tell(slots, "b", 2, 0, 0, 2, 3)
+    assert [10, 8, 0, 1] == await tell(slots, "a", 2, 10, 10, 20, 30)
+    assert [8, 8, 0, 1] == await tell(slots, "a", 3, 8, 8, 20, 30)
+    assert [2, 2, 8, 1] == await tell(slots, "b", 2, 0, 0, 2, 3)
     # Three that need more than there is have three each, and the tenth in turns.
     await tell(slots, "c", 1, 0, 0, 9, 9)
     await tell(slots, "b", 3, 2, 2, 9, 9)
-    (_, keep, _) = await tell(slots, "a", 4, 8, 8, 20, 30)
+    (_, keep, _, _) = await tell(slots, "a", 4, 8, 8, 20, 30)
     assert keep in (3, 4)

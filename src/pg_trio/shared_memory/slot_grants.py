@@ -17,18 +17,19 @@ from pg_trio.errors import Overloaded
 from pg_trio.shared_memory.byte_lock import ByteLock
 from pg_trio.shared_memory.segment import COPIES, SELECTOR, SLOT_GRANT, SLOT_GRANT_COPY, Segment
 
-# All 44 bytes of a slot besides its key.
+# All 44 bytes of a slot besides its key. The lowest bit of the fourth number is `is_short`.
 _GRANT = struct.Struct("=QIII3d")
 
 
 class SlotGrant(NamedTuple):
     """`number`: of the newest message about it. `keep`: how many the node may use, because others need the rest.
-    `others`: how many calls other nodes run."""
+    `others`: how many calls other nodes run. `is_short`: another node needs more than it has."""
 
     number: int
     granted: int
     keep: int
     others: int
+    is_short: bool
     # When the message left whose reply this is.
     heard_at: float
     # When a message left whose reply is still expected; 0: none is.
@@ -65,10 +66,10 @@ class GrantRecord:
         places, memory = self._places, self._memory
         while True:
             selector = memory[places[0] + SELECTOR]
-            grant = SlotGrant(*_GRANT.unpack_from(memory, places[selector & 1] + COPIES))
+            number, granted, keep, others, *times = _GRANT.unpack_from(memory, places[selector & 1] + COPIES)
             # If the selector has changed, a writer may be filling the copy just read.
             if memory[places[0] + SELECTOR] == selector:
-                return grant
+                return SlotGrant(number, granted, keep, others >> 1, bool(others & 1), *times)
 
     def write(self, grant: SlotGrant) -> None:
         """Replace it, completely or not at all. Only between `hold` and `release`.
@@ -77,7 +78,9 @@ class GrantRecord:
         """
         places, memory = self._places, self._memory
         selector = (memory[places[0] + SELECTOR] + 1) & 0xFF
-        _GRANT.pack_into(memory, places[selector & 1] + COPIES, *grant)
+        number, granted, keep, others, is_short, *times = grant
+        counts = (number, granted, keep, others << 1 | is_short)
+        _GRANT.pack_into(memory, places[selector & 1] + COPIES, *counts, *times)
         memory[places[0] + SELECTOR] = selector
         # The kernel's spinlock keeps the processor from reading before it has written (guard.py).
         self._lock.acquire_nowait()

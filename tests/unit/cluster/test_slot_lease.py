@@ -18,16 +18,17 @@ from pg_trio.cluster.redis.slot_lease import (
     ASK_AGAIN_S,
     BUSY_S,
     MISSED_S,
+    NOTHING,
     USABLE_S,
     SlotLease,
     SlotMessage,
+    SlotReply,
     held_after,
 )
 from pg_trio.shared_memory.segment_file import open_segment
-from pg_trio.shared_memory.slot_grants import SlotGrant, SlotGrants
+from pg_trio.shared_memory.slot_grants import SlotGrants
 
 KEY, LIMIT = bytes(20), 10
-NOTHING = SlotGrant(0, 0, 0, 0, 0.0, 0.0, 0.0)
 REPLY_S = 0.05
 
 
@@ -85,7 +86,7 @@ def tell(lease: SlotLease, now: float) -> SlotMessage:
 
 
 def grant(lease: SlotLease, granted: int, now: float, keep: int = LIMIT) -> None:
-    lease.hear(tell(lease, now), now, (granted, keep, 0))
+    lease.hear(tell(lease, now), now, SlotReply(granted, keep, 0, keep < LIMIT))
 
 
 def test_granted_slots_are_used_and_no_more(lease: SlotLease) -> None:
@@ -116,12 +117,26 @@ def test_slot_taken_while_it_is_given_back(lease: SlotLease, moment: str) -> Non
     assert lease.usable(101.0 + BUSY_S, False) == told[0].held
 
 
+def test_idle_slot_is_given_back_at_once_if_another_node_needs_it(lease: SlotLease) -> None:
+    grant(lease, 3, 100.0)
+    lease.acquire(100.1, False)
+    assert not lease.must_give_back()
+
+    lease.hear(tell(lease, 100.2), 100.2, SlotReply(3, LIMIT, 0, 1))
+
+    assert lease.must_give_back()
+    assert 1 == tell(lease, 100.3).held
+    # Its own queue may use it.
+    lease.waiting = 1
+    assert not lease.must_give_back()
+
+
 def test_late_reply_does_not_count(lease: SlotLease) -> None:
     late = tell(lease, 100.0)
     newer = tell(lease, 100.0 + 2 * REPLY_S)
-    lease.hear(newer, 100.1, (2, LIMIT, 0))
+    lease.hear(newer, 100.1, SlotReply(2, LIMIT, 0, 0))
 
-    lease.hear(late, 100.0, (9, LIMIT, 0))
+    lease.hear(late, 100.0, SlotReply(9, LIMIT, 0, 0))
 
     assert newer.number > late.number
     assert 2 == lease.usable(100.2, False)
@@ -195,11 +210,11 @@ def test_after_an_absence_no_more_than_the_share_is_asked_for(lease: SlotLease) 
 counts = st.integers(0, 40)
 
 
-@given(granted=counts, keep=counts, used=counts, want=counts)
-def test_node_holds_on_to_what_it_uses(granted: int, keep: int, used: int, want: int) -> None:
-    held = held_after(NOTHING._replace(granted=granted, keep=keep), used, want)
+@given(granted=counts, keep=counts, used=counts, want=counts, is_short=st.booleans())
+def test_node_holds_on_to_what_it_uses(granted: int, keep: int, used: int, want: int, is_short: bool) -> None:
+    held = held_after(NOTHING._replace(granted=granted, keep=keep, is_short=is_short), used, want)
 
     assert min(used, granted) <= held <= granted
     # Idle slots that others need go at once, others by halves.
     assert held <= max(used, keep)
-    assert held <= max(used, want, granted // 2 + max(used, want))
+    assert held <= max(used, want) + (0 if is_short else granted // 2)

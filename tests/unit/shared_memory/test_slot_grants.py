@@ -13,7 +13,7 @@ from pg_trio.shared_memory.segment_file import open_segment
 from pg_trio.shared_memory.slot_grants import GrantRecord, SlotGrant, SlotGrants
 
 KEY = bytes(20)
-GRANT = SlotGrant(2**40, 1_000_000, 7, 3, 12.5, 13.25, 11.0)
+GRANT = SlotGrant(2**40, 1_000_000, 7, 3, True, 12.5, 13.25, 11.0)
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def test_worker_reads_what_another_wrote(segments: list[Segment]) -> None:
 
     write(here, GRANT)
 
-    assert (SlotGrant(0, 0, 0, 0, 0.0, 0.0, 0.0), GRANT) == (before, there.read())
+    assert (SlotGrant(0, 0, 0, 0, False, 0.0, 0.0, 0.0), GRANT) == (before, there.read())
 
 
 def test_one_worker_writes_at_a_time(segments: list[Segment]) -> None:

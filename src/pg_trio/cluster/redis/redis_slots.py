@@ -32,7 +32,7 @@ from pg_trio.cluster.redis.client import RedisClient
 from pg_trio.cluster.redis.keys import node_key, slots_keys
 from pg_trio.cluster.redis.resp import Argument
 from pg_trio.cluster.redis.scripts import read_script
-from pg_trio.cluster.redis.slot_lease import LEASE_S, SlotLease, SlotMessage
+from pg_trio.cluster.redis.slot_lease import LEASE_S, SlotLease, SlotMessage, SlotReply
 from pg_trio.cluster.share import share_of
 from pg_trio.ledger.node_health import LeaseCounter
 from pg_trio.shared_memory.slot_grants import SlotGrants
@@ -46,7 +46,7 @@ RETRY_S = 0.002
 # Credentials of one message: it takes Redis 1 ms.
 LEASES_A_CALL = 100
 SETTLE_S = 1.5
-REPLY_PARTS = 3
+REPLY_PARTS = 4
 
 
 @define(eq=False)
@@ -182,8 +182,9 @@ class RedisSlots:
             # Another gateway has this node's name.
             numbers = [0] * REPLY_PARTS * len(told)
         for index, (lease, message) in enumerate(told):
-            granted, keep, others = numbers[REPLY_PARTS * index : REPLY_PARTS * (index + 1)]
-            lease.hear(message, now, (granted, keep, others))
+            lease.hear(message, now, SlotReply(*numbers[REPLY_PARTS * index : REPLY_PARTS * (index + 1)]))
+            if lease.must_give_back():
+                self._woken.set()
 
     def _wake_asking(self) -> None:
         told, self._told = self._told, trio.Event()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from attrs import define, field, frozen
 
@@ -18,6 +19,7 @@ from pg_trio.cluster.share import share_of
 from pg_trio.ledger.node_health import LeaseCounter
 from pg_trio.shared_memory.slot_grants import GrantRecord, SlotGrant
 
+NOTHING = SlotGrant(0, 0, 0, 0, False, 0.0, 0.0, 0.0)
 # A killed node's slots must be free within 10 s.
 LEASE_S = 8.0
 # By the node's own clock a lease ends earlier: a slow processor must not use one that has ended in Redis.
@@ -50,6 +52,15 @@ class SlotMessage:
         return (self.limit, self.number, self.held, self.used, self.need, self.want)
 
 
+class SlotReply(NamedTuple):
+    """What is heard of one credential; see `slots.lua`. `granted` is -1 if the message was too late."""
+
+    granted: int
+    keep: int
+    others: int
+    is_short: int
+
+
 @define(slots=True, eq=False)
 class SlotLease:
     """See the module. `counted` has the calls of all workers of the node. `waiting`: this worker's waiting requests."""
@@ -77,7 +88,7 @@ class SlotLease:
             # Fewer may be usable by now: what was given back meanwhile is another node's.
             left = self.usable(now, is_away)
             if left >= usable:
-                self.used_at = now
+                self.used_at, self.missed_at = now, -math.inf
                 return True
             self.counted.release(self.key)
             usable = left
@@ -108,10 +119,10 @@ class SlotLease:
 
     def must_give_back(self) -> bool:
         """Whether other nodes need slots that this one holds and does not use."""
-        if self.record is None:
+        grant = NOTHING if self.record is None else self.record.read()
+        if not grant.is_short or grant.granted <= self.counted.count(self.key):
             return False
-        grant = self.record.read()
-        return grant.granted > grant.keep and grant.granted > self.counted.count(self.key)
+        return grant.granted > grant.keep or not self._count_waiting()
 
     def may_ask(self, now: float) -> bool:
         """Whether Redis may grant more than it did."""
@@ -154,7 +165,8 @@ class SlotLease:
         need = used + self._missing(now)
         if most is not None:
             need = max(used, min(need, most))
-        ahead = max(1, need // 2) if now < busy_at + BUSY_S and most is None else 0
+        is_ahead = now < busy_at + BUSY_S and most is None and not grant.is_short
+        ahead = max(1, need // 2) if is_ahead else 0
         held = held_after(grant, used, need + ahead) if now < grant.heard_at + USABLE_S else 0
         number = max(grant.number + 1, round(self.wall_clock() * 1000))
         grant = grant._replace(number=number, granted=held, asked_at=now, busy_at=busy_at)
@@ -166,24 +178,27 @@ class SlotLease:
         return SlotMessage(number, self.limit, max(held, used), used, max(need, used), max(need + ahead, used))
 
     def _missing(self, now: float) -> int:
-        """Slots that requests wait for, at other workers one each; or one for a request that has left."""
-        heads = self.counted.count(heads_key(self.key)) - (self.waiting > 0)
-        return max(self.waiting + max(0, heads), now < self.missed_at + MISSED_S)
+        """Slots that requests wait for; or one for a request that has left."""
+        return max(self._count_waiting(), now < self.missed_at + MISSED_S)
 
-    def hear(self, message: SlotMessage, sent_at: float, reply: tuple[int, int, int]) -> None:
+    def _count_waiting(self) -> int:
+        """Requests that wait at this worker, and one for each other worker with a queue."""
+        heads = self.counted.count(heads_key(self.key)) - (self.waiting > 0)
+        return self.waiting + max(0, heads)
+
+    def hear(self, message: SlotMessage, sent_at: float, reply: SlotReply) -> None:
         """Redis's reply. It does not count if the node has told something else since."""
-        granted, keep, others = reply
-        if granted < max(message.need, min(message.want, message.used + 1)):
+        if reply.granted < max(message.need, min(message.want, message.used + 1)):
             self.refused_at = sent_at
         self.is_asked = False
-        self._change(message.number, granted, keep, others, sent_at)
+        self._change(message.number, reply, sent_at)
 
     def forget(self, message: SlotMessage) -> None:
         """No reply is expected any more."""
         self.is_asked = False
-        self._change(message.number, -1, 0, 0, 0.0)
+        self._change(message.number, None, 0.0)
 
-    def _change(self, number: int, granted: int, keep: int, others: int, heard_at: float) -> None:
+    def _change(self, number: int, reply: SlotReply | None, heard_at: float) -> None:
         record = self.record
         if record is None or not record.hold():
             return
@@ -191,8 +206,9 @@ class SlotLease:
             grant = record.read()
             if grant.number == number:
                 grant = grant._replace(asked_at=0.0)
-                if granted >= 0:
-                    grant = grant._replace(granted=granted, keep=keep, others=others, heard_at=heard_at)
+                if reply is not None and reply.granted >= 0:
+                    counts = {**reply._asdict(), "is_short": bool(reply.is_short)}
+                    grant = grant._replace(**counts, heard_at=heard_at)
                 record.write(grant)
         finally:
             record.release()
@@ -208,5 +224,5 @@ def held_after(grant: SlotGrant, used: int, want: int) -> int:
     most = min(grant.granted, grant.keep)
     idle = most - max(want, used)
     if idle > 0:
-        most -= idle if want == 0 else math.ceil(idle / 2)
+        most -= idle if want == 0 or grant.is_short else math.ceil(idle / 2)
     return max(min(used, grant.granted), most)

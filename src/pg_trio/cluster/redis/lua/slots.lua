@@ -6,9 +6,9 @@
 -- ARGV: the node's id, how long a lease is good for (milliseconds), then six for each credential: its limit, the number
 -- of this message (of two messages of a node, the later one has the larger number), how many slots the node holds,
 -- uses, needs, and wants (some more than it needs).
--- Reply: for each credential three: how many slots the node holds now (-1: a later message was here before), how many
--- it may keep because others need the rest, how many the others use. {-1} if another gateway has this node's name; then
--- nothing has changed.
+-- Reply: for each credential four: how many slots the node holds now (-1: a later message was here before), how many it
+-- may keep because others need the rest, how many the others use, 1 if another node needs more than it has. {-1} if
+-- another gateway has this node's name; then nothing has changed.
 local claimed = redis.call('GET', KEYS[1])
 if claimed and claimed ~= ARGV[1] then
   return {-1}
@@ -67,7 +67,6 @@ for i = 2, #KEYS, 2 do
   if is_late then
     reply[#reply + 1] = -1
     reply[#reply + 1] = 0
-    reply[#reply + 1] = others_use
   else
     -- What runs, runs: also beyond the limit, after an absence.
     local has = math.max(is_known and held or 0, used)
@@ -79,7 +78,8 @@ for i = 2, #KEYS, 2 do
     redis.call('PEXPIRE', KEYS[i + 1], ARGV[2])
     reply[#reply + 1] = has
     reply[#reply + 1] = keep
-    reply[#reply + 1] = others_use
   end
+  reply[#reply + 1] = others_use
+  reply[#reply + 1] = is_short and 1 or 0
 end
 return reply
