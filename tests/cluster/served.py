@@ -73,7 +73,7 @@ class ServedNode:
 
 @define(eq=False)
 class ServedCluster:
-    """The nodes, and what is around them. `token` calls every endpoint."""
+    """The nodes, and what is around them. `token` calls every endpoint. `credential`: more lines of the provider's."""
 
     folder: Path
     redis: RedisServer
@@ -82,6 +82,7 @@ class ServedCluster:
     simulator: Simulator
     nodes: list[ServedNode] = field(factory=list)
     token: str = ""
+    credential: str = ""
 
     def query(self, statement: str) -> str:
         """What PostgreSQL has."""
@@ -94,7 +95,7 @@ class ServedCluster:
         folder.mkdir()
         settings = {"redis_url": self.redis.url, "postgres_url": self.postgres_url, "node": name, **cluster}
         section = "".join(f"{key} = {toml_value(value)}\n" for key, value in settings.items())
-        credentials = CREDENTIALS.format(base_url=self.simulator.base_url)
+        credentials = CREDENTIALS.format(base_url=self.simulator.base_url) + self.credential
         node = ServedNode(folder, name, port, **options)  # type: ignore[arg-type]
         node.configuration.write_text("[cluster]\n" + section + credentials + project() + endpoints)
         self.nodes.append(node)
@@ -157,9 +158,11 @@ async def running_cluster(
     limits: TokenLimits | None = None,
     cluster: Mapping[str, object] | None = None,
     behaviours: Behaviours | None = None,
+    credential: str = "",
 ) -> AsyncIterator[ServedCluster]:
-    """Three nodes that serve these endpoints (TOML). `cluster`: see ServedCluster.add."""
+    """Three nodes that serve these endpoints (TOML). `cluster`: see ServedCluster.add; `credential`: ServedCluster."""
     async with served_cluster(folder, redis, postgres, behaviours) as served:
+        served.credential = credential
         with free_ports(NODES) as ports:
             for port in ports:
                 served.add(endpoints, port, cluster or {})

@@ -12,6 +12,7 @@ import trio
 from attrs import define, field
 from trio.testing import MockClock
 
+from pg_trio.cluster.redis.told_latencies import HeardTimes, ToldCounts
 from pg_trio.ledger.node_health import BreakerRecords, Hedges, LatencyCounts, LeaseCounter, RetryBuckets
 from pg_trio.racing.breaker import Record
 from pg_trio.racing.hedge_budget import HedgeBudget, HedgeRules
@@ -92,7 +93,9 @@ def kept_by_nodes(stack: ExitStack, folder: Path) -> Kept:
         there.tell_and_hear()
 
     alone = kept_alone(stack, folder)
-    return Kept(here, there, alone.counts, alone.hedges, alone.retries, alone.leases, exchange)
+    # Told to nodes that have not told anything.
+    counts = ToldCounts(alone.counts, HeardTimes("key", 60.0), alone.counts.add)
+    return Kept(here, there, counts, alone.hedges, alone.retries, alone.leases, exchange)
 
 
 @pytest.fixture(params=[kept_alone, kept_by_workers, kept_by_nodes])

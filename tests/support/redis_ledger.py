@@ -16,9 +16,11 @@ from pg_trio.cluster.redis.dialing import connect_to, greet_for
 from pg_trio.cluster.redis.heartbeat import Heartbeat
 from pg_trio.cluster.redis.redis_buckets import RedisBuckets
 from pg_trio.cluster.redis.redis_permits import RedisPermits
+from pg_trio.cluster.redis.redis_slots import RedisSlots
 from pg_trio.config.cluster_settings import RedisAddress
-from pg_trio.shared_memory.leases import LeaseBook
+from pg_trio.shared_memory.leases import CallLeases, LeaseBook
 from pg_trio.shared_memory.segment_file import open_segment
+from pg_trio.shared_memory.slot_grants import SlotGrants
 from pg_trio.shared_memory.spend import SharedSpend
 from pg_trio.shared_memory.token_bucket import SharedBuckets
 from pg_trio.stores.clustered import SCRIPTS
@@ -36,6 +38,7 @@ class RedisLedger:
     heartbeat: Heartbeat
     buckets: RedisBuckets
     permits: RedisPermits
+    slots: RedisSlots
 
 
 async def open_redis_ledger(
@@ -59,12 +62,13 @@ async def open_redis_ledger(
     client.opening = heartbeat.open
     buckets = RedisBuckets(client, AwayBuckets(node, SharedBuckets(segment), refuses))
     permits = RedisPermits(client, node, LeaseBook(spend), refuses)
+    slots = RedisSlots(client, node, CallLeases(LeaseBook(spend)), SlotGrants(segment), refuses)
     heartbeat.on_beat += (buckets.catch_up, permits.catch_up)
     client.on_prompt += (buckets.hear_again, permits.hear_again)
     await client.check(heartbeat.claim)
-    for task in (client.run, heartbeat.run, buckets.run, permits.run):
+    for task in (client.run, heartbeat.run, buckets.run, permits.run, slots.run):
         nursery.start_soon(task)
     with trio.fail_after(10):
         while not client.is_up:  # noqa: ASYNC110
             await trio.sleep(0.001)
-    return RedisLedger(node, client, heartbeat, buckets, permits)
+    return RedisLedger(node, client, heartbeat, buckets, permits, slots)

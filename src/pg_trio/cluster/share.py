@@ -7,7 +7,7 @@ from functools import lru_cache
 from attrs import frozen
 
 from pg_trio.cluster.node import Node
-from pg_trio.ledger.node_health import LeaseCounter, RetryBuckets
+from pg_trio.ledger.node_health import RetryBuckets
 from pg_trio.ledger.protocols import Limits
 
 
@@ -32,23 +32,3 @@ class SharedOutRetries:
     def take(self, key: str, per_s: int, now: float) -> bool:
         """See RetryBuckets."""
         return self.retries.take(key, share_of(per_s, self.node.live_nodes), now)
-
-
-@frozen(slots=True, eq=False)
-class SharedOutSlots:
-    """See LeaseCounter: this node's share. With more nodes than slots each node has one."""
-
-    slots: LeaseCounter
-    node: Node
-
-    def acquire(self, key: bytes, limit: int) -> bool:
-        """See LeaseCounter."""
-        return self.slots.acquire(key, share_of(limit, self.node.live_nodes))
-
-    def release(self, key: bytes) -> None:
-        """See LeaseCounter."""
-        self.slots.release(key)
-
-    def count(self, key: bytes) -> int:
-        """See LeaseCounter."""
-        return self.slots.count(key)

@@ -9,8 +9,9 @@ Rules:
 3. A node tells others a breaker's record if one of its own calls changed its state (the generation moved): counts of
    calls stay at home. It tells ages, because clocks differ. Another node's record is taken over with
    `racing.breaker.hear` and is not told again. For this node's workers that is a change by others (`changes`).
-4. Hedges, retries and slots are rationed. An engine of many machines rations each node's share of them, which one of
-   its tasks leases and renews. A slot that is refused now may come later, because requests that wait look again.
+4. Hedges, retries and slots are rationed. An engine of many machines rations each node's share of hedges and retries.
+   Slots it leases to nodes as they need them, by a task; a slot that is refused now may come later, because requests
+   that wait look again. Only a request that finds no slot may wait for one reply of the engine (`SlotLeases.ask`).
 5. No step raises. If there is no room for a key, its place or its record is None; then this worker keeps its own.
 """
 
@@ -87,6 +88,23 @@ class LeaseCounter(Protocol):
         """How many are out."""
 
 
+class SlotLeases(LeaseCounter, Protocol):
+    """Counts the calls under way with a key, at all nodes (racing/leased_slots.py). Other keys than the opened ones
+    are counted at this node alone."""
+
+    def open(self, key: bytes, limit: int) -> None:
+        """Count this key at all nodes from now on, or with another limit."""
+
+    def may_ask(self, key: bytes) -> bool:
+        """Whether `ask` may help after a refusal."""
+
+    async def ask(self, key: bytes) -> None:
+        """Ask the engine for more slots, for a bounded time. Then `acquire` may succeed."""
+
+    def note_waiting(self, key: bytes, change: int) -> None:
+        """So many more requests of this worker wait for a slot."""
+
+
 class OpenHedges(Protocol):
     """Opens the budget of hedges; the arguments are those of racing.hedge_budget.HedgeRules. None: there is no room."""
 
@@ -106,3 +124,5 @@ class NodeHealth:
     open_hedges: OpenHedges | None = None
     retries: RetryBuckets | None = None
     slots: LeaseCounter | None = None
+    # In place of `slots`, where nodes share them.
+    slot_leases: SlotLeases | None = None

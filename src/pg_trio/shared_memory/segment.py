@@ -58,6 +58,8 @@ LATENCY = 9
 SPEND_ROW_BESIDE = 10
 HEDGES = 11
 HEDGES_SPARE = 12
+SLOT_GRANT = 13
+SLOT_GRANT_COPY = 14
 
 # No kind is larger: a slot with a larger kind was overwritten by another program.
 MAX_KIND = 127

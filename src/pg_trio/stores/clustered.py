@@ -43,19 +43,20 @@ from pg_trio.cluster.redis.heartbeat import BEAT, Heartbeat
 from pg_trio.cluster.redis.redis_answers import RedisAnswerStore
 from pg_trio.cluster.redis.redis_buckets import RedisBuckets
 from pg_trio.cluster.redis.redis_permits import ACQUIRE, COUNT, RENEW, RedisPermits
+from pg_trio.cluster.redis.redis_slots import SLOTS
 from pg_trio.cluster.redis.sightings import SIGHTED, NodeSightings
-from pg_trio.cluster.redis.told_breakers import EXCHANGE, ToldBreakers
-from pg_trio.cluster.share import SharedOutRetries, SharedOutSlots
+from pg_trio.cluster.redis.told_breakers import EXCHANGE
+from pg_trio.cluster.redis.told_latencies import LATENCIES
 from pg_trio.config.cluster_settings import ClusterSettings
 from pg_trio.config.settings import GatewaySettings, Settings
 from pg_trio.config.time_zone import find_zone
 from pg_trio.domain.signing_key import CLIENT_TOKEN_MOST_S
 from pg_trio.errors import StoreError
-from pg_trio.ledger.node_health import NodeHealth
 from pg_trio.ledger.protocols import HolderBooks, OpenHolders
 from pg_trio.shared_memory.segment import Segment
 from pg_trio.store.log_spool import LogSpool
 from pg_trio.stores.cluster_answers import ClusterAnswers, worker_id
+from pg_trio.stores.cluster_health import HealthOfNodes
 from pg_trio.stores.cluster_holders import ACCOUNTS, HolderBudgets, SplitBuckets, SplitLeases
 from pg_trio.stores.embedded import EMBEDDED, SharedParts, open_answers, open_shared_parts
 from pg_trio.stores.holder_file import CLOCK_SLACK_S, HolderFile, HolderParts
@@ -68,7 +69,7 @@ logger = logging.getLogger("pg_trio.stores")
 SPEND_ALONE_S = 40.0
 # Beyond that and its longest call: a call that was cancelled is settled by then, and others know late of a beat.
 SILENT_MARGIN_S = 20.0
-SCRIPTS = (TAKE, GIVE, ACQUIRE, RENEW, COUNT, BEAT, EXCHANGE, SIGHTED)
+SCRIPTS = (TAKE, GIVE, ACQUIRE, RENEW, COUNT, BEAT, EXCHANGE, SIGHTED, SLOTS, LATENCIES)
 
 
 def open_cluster(cluster: ClusterSettings) -> Engines:
@@ -200,7 +201,7 @@ async def open_ledger(cluster: ClusterSettings, pool: PostgresPool, settings: Se
         "pg_trio_postgres_up": lambda: pool.is_up,
         "pg_trio_cluster_nodes": lambda: node.live_nodes,
     }
-    health = share_out(settings, parts, redis.client, node, lifetime)
+    health = HealthOfNodes(settings, redis.client, node, refuses).open(parts, lifetime)
     return Ledger(buckets, spend, permits, health, open_holders, gauges)
 
 
@@ -294,20 +295,3 @@ async def open_redis(cluster: ClusterSettings, node: Node, lifetime: Lifetime) -
         logger.error("%s. The gateway starts without it, and tries again until it works", away)
     lifetime.run(client.run, heartbeat.run)
     return RedisParts(client, heartbeat)
-
-
-def share_out(
-    settings: Settings, parts: SharedParts, client: RedisClient, node: Node, lifetime: Lifetime
-) -> NodeHealth:
-    """What a race knows and rations on this node: breakers told to the others, its share of retries and slots."""
-    health, breakers = parts.health, None
-    if health.breakers is not None:
-        identities = {name: credential.fingerprint() for name, credential in settings.credentials.items()}
-        breakers = ToldBreakers(health.breakers, client, node, identities)
-        lifetime.run(breakers.run)
-    return evolve(
-        health,
-        breakers=breakers,
-        retries=None if health.retries is None else SharedOutRetries(health.retries, node),
-        slots=None if health.slots is None else SharedOutSlots(health.slots, node),
-    )

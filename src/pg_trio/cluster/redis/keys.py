@@ -24,6 +24,16 @@ def permits_key(key: bytes) -> str:
     return f"{PREFIX}permits:{key.hex()}"
 
 
+def slots_keys(key: bytes) -> tuple[str, str]:
+    """Of a credential's slots: until when each node's lease is good, and what each node has told."""
+    return f"{PREFIX}slots:{key.hex()}", f"{PREFIX}slots:{key.hex()}:nodes"
+
+
+def latencies_key(digest: str) -> str:
+    """How long a candidate takes, by node."""
+    return f"{PREFIX}latencies:{digest}"
+
+
 def node_key(name: str) -> str:
     """The claim of a node's name."""
     return f"{PREFIX}node:{name}"

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from attrs import field, frozen
 
 from pg_trio.domain.project import Candidate
-from pg_trio.ledger.node_health import BreakerRecords, Hedges, LeaseCounter, NodeHealth, OpenHedges
+from pg_trio.ledger.node_health import BreakerRecords, Hedges, LeaseCounter, NodeHealth, OpenHedges, SlotLeases
 from pg_trio.racing.breaker import BreakerRules
 from pg_trio.racing.breaker_board import BreakerBoard, Breakers
 from pg_trio.racing.hedge_budget import HedgeBudget, HedgeRules
@@ -32,13 +32,15 @@ def make_board(records: BreakerRecords | None = None) -> BreakerBoard[Candidate]
 class Memory:
     """The results of candidates so far, and the remaining budgets. By default, this process keeps them for itself.
 
-    `leases` count a credential's running calls in all workers; None: each worker counts its own.
+    `leases` count a credential's running calls in all workers, `slot_leases` at all nodes; None: each worker counts its
+    own.
     """
 
     breakers: Breakers[Candidate] = field(factory=make_board)
     latencies: Latencies = field(factory=LatencyBoard)
     open_hedges: Callable[[HedgeRules, float], Hedges] = HedgeBudget
     leases: LeaseCounter | None = None
+    slot_leases: SlotLeases | None = None
     retry_budget: RetryBudget = field(factory=lambda: RetryBudget(RETRY_SHARE))
 
     @classmethod
@@ -49,6 +51,7 @@ class Memory:
             LatencyBoard(health.find_latencies),
             HedgeBudget if health.open_hedges is None else HedgesOf(health.open_hedges),
             health.slots,
+            health.slot_leases,
             RetryBudget(retry_share, health.retries, workers),
         )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias, get_args
 
 import trio
 from attrs import frozen
@@ -15,6 +15,7 @@ from pg_trio.racing.latency import Latencies, Latency, LatencyRules
 
 # A whole answer takes longer than a first token: what is learned of the one says nothing of the other.
 Kind: TypeAlias = Literal["answer", "first token"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 class Pace(Protocol):
@@ -68,7 +69,13 @@ def learned_pace(endpoint: Endpoint, kind: Kind, latencies: Latencies) -> Learne
     if percentile is None:
         return None
     rules = LatencyRules(quantile=int(percentile[1:]) / 100)
-    places = [(candidate.credential.name, candidate.memory_name) for candidate in endpoint.candidates]
     # The ceiling is the longest that a candidate is waited for, so also where nothing is known.
-    kept = {place: latencies.estimate_of((kind, percentile, *place), rules) for place in places}
+    kept = {name[2:]: latencies.estimate_of(name, rules) for name in learned_names(endpoint, kind)}
     return LearnedPace(kept, rules.ceiling_s)
+
+
+def learned_names(endpoint: Endpoint, kind: Kind) -> list[tuple[str, str, str, str]]:
+    """The names of what an endpoint learns: kind, percentile, credential, model of each candidate."""
+    if endpoint.hedge_after is None:
+        return []
+    return [(kind, endpoint.hedge_after, one.credential.name, one.memory_name) for one in endpoint.candidates]

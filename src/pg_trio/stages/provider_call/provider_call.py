@@ -91,7 +91,7 @@ class ProviderCall:
         # None until an endpoint that hedges is called, so that other endpoints do not pay for counting.
         self._hedges: Hedges | None = None
         self.memory = memory or Memory()
-        self._slots = CredentialSlots(self.memory.leases)
+        self._slots = CredentialSlots(self.memory.leases, self.memory.slot_leases)
 
     def compile(self, endpoint: Endpoint) -> CallPlan:
         """How the endpoint's candidates are asked, those whose provider is switched off left out."""

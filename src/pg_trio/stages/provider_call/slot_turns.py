@@ -1,5 +1,5 @@
-"""Bounded concurrency: at most `max_concurrent` calls with one credential at once in all workers, and a short queue in
-each worker.
+"""Bounded concurrency: at most `max_concurrent` calls with one credential at once, in all workers of all nodes, and a
+short queue in each worker.
 
 Rules:
 1. A candidate without a free slot comes after those with one and before those of last resort: a short wait for a good
@@ -20,9 +20,10 @@ from attrs import define, field
 from pg_trio.domain.project import Candidate, Credential
 from pg_trio.domain.upstream import UpstreamResponse
 from pg_trio.errors import CandidateFull
-from pg_trio.ledger.node_health import LeaseCounter
+from pg_trio.ledger.node_health import LeaseCounter, SlotLeases
 from pg_trio.racing.attempt import Attempt
 from pg_trio.racing.breaker_board import Breakers
+from pg_trio.racing.leased_slots import LeasedSlots
 from pg_trio.racing.shared_slots import SharedSlots
 from pg_trio.racing.slots import NoSlot, SlotRules, Slots
 
@@ -30,11 +31,12 @@ from pg_trio.racing.slots import NoSlot, SlotRules, Slots
 class CredentialSlots:
     """The slots of every limited credential. They are made when an endpoint that uses them is compiled.
 
-    `leases` count them over all workers; None: each worker counts its own.
+    `leases` count them over all workers, `slot_leases` over all nodes; None: each worker counts its own.
     """
 
-    def __init__(self, leases: LeaseCounter | None = None) -> None:
+    def __init__(self, leases: LeaseCounter | None = None, slot_leases: SlotLeases | None = None) -> None:
         self._leases = leases
+        self._slot_leases = slot_leases
         self._slots: dict[str, Slots] = {}
 
     def of(self, candidates: Iterable[Candidate]) -> Mapping[str, Slots] | None:
@@ -47,8 +49,8 @@ class CredentialSlots:
         return found or None
 
     def describe(self, credential: Credential) -> dict[str, int] | None:
-        """The limit, the running calls in all workers, and the waiting ones in this worker; None if the credential is
-        not limited."""
+        """The limit, the running calls in all workers of all nodes, and the waiting ones in this worker; None if the
+        credential is not limited."""
         if credential.max_concurrent is None:
             return None
         slots = self._slots_of(credential, credential.max_concurrent)
@@ -62,11 +64,11 @@ class CredentialSlots:
 
     def _make(self, credential: Credential, limit: int) -> Slots:
         rules = SlotRules(limit, credential.max_waiting)
-        if self._leases is None:
-            return Slots(rules)
         # 20 bytes: no endpoint's or token's key in the same file has this length (shared_memory/leases.py).
         key = blake2b(credential.name.encode(), digest_size=20, person=b"slots").digest()
-        return SharedSlots(rules, self._leases, key)
+        if self._slot_leases is not None:
+            return LeasedSlots(rules, self._slot_leases, key)
+        return Slots(rules) if self._leases is None else SharedSlots(rules, self._leases, key)
 
 
 def has_free_slot(candidate: Candidate, slots: Mapping[str, Slots]) -> bool:
