@@ -43,7 +43,14 @@ PROBE_LIMIT_S = 2.0
 # For a migration at the start: it waits for other nodes' migrations.
 WORK_LIMIT_S = 60.0
 # FATAL errors that pass.
-PASSING = ("starting up", "shutting down", "recovery mode", "too many", "remaining connection slots")
+PASSING = (
+    "starting up",
+    "accepting connections",
+    "shutting down",
+    "recovery mode",
+    "too many",
+    "remaining connection slots",
+)
 # For asking the server to stop a query. It is closed then in any case.
 CANCEL_LIMIT_S = 2.0
 # Cancelled queries that wait to be stopped. More are only closed.
