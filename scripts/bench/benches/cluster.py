@@ -5,8 +5,9 @@ one connection; `share` is the cluster's part of the requests a second at 32. Ex
 added, or less than 60 % is left. Needs redis-server, postgresql and nginx (scripts/system-packages).
 
 The second table is what a request sends to the engines, without what a node sends that serves none. The third one is of
-outages: an engine is killed or stopped under load, and comes back. Exit status 1 also where a request fails, or where
-the 99th percentile is more than 5 ms above the one before, after the first second.
+outages: an engine is killed, stopped (SIGSTOP) or emptied under load for a minute (5 s with --quick), and comes back.
+Exit status 1 also where a request fails, or where the 99th percentile is more than 5 ms above the one before, after the
+first second. `--outages` measures these alone: `scripts/bench/cluster --outages --away-s 60`.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ import trio
 from attrs import frozen
 
 from pg_trio.store.token_file import PREFIX_CHARS, hash_token
-from scripts.bench.harness.cli import Options, Parser, Reports, say
+from scripts.bench.harness.cli import Options, Parser, Reports, positive, say
 from scripts.bench.harness.client import Caller, run_crowd
 from scripts.bench.harness.gateway import ALL_STAGES, PG_TRIO, PROJECT, Endpoint, GatewayFiles, set_up
 from scripts.bench.harness.process_stats import measure_cpu_s
@@ -46,12 +47,26 @@ ENDPOINTS: Mapping[str, Mapping[str, object]] = {
     "budget": BUDGET,
     "all stages": ALL_STAGES,
 }
-# The engine's place in `Engines`, how it goes and how it comes back, and the endpoint that needs it.
-OUTAGES: Mapping[str, tuple[str, str, str, str]] = {
-    "Redis killed": ("redis", "kill", "start", "exact limit"),
-    "Redis stopped": ("redis", "freeze", "thaw", "exact limit"),
-    "PostgreSQL killed": ("postgres", "kill", "start", "budget"),
-    "PostgreSQL stopped": ("postgres", "freeze", "thaw", "budget"),
+
+
+@frozen(slots=True)
+class Outage:
+    """How an engine (its place in `Engines`) goes and comes back, and the endpoint that needs it."""
+
+    engine: str
+    begin: str
+    end: str
+    endpoint: str
+    loses_data: bool = False
+
+
+# A PostgreSQL that comes back without its data has lost the tokens, so there is nothing to measure.
+OUTAGES: Mapping[str, Outage] = {
+    "Redis killed": Outage("redis", "kill", "start", "exact limit"),
+    "Redis stopped": Outage("redis", "freeze", "thaw", "exact limit"),
+    "Redis emptied": Outage("redis", "kill", "start", "exact limit", loses_data=True),
+    "PostgreSQL killed": Outage("postgres", "kill", "start", "budget"),
+    "PostgreSQL stopped": Outage("postgres", "freeze", "thaw", "budget"),
 }
 # Some 300 calls a second: two outages of a minute stay within the exact limit of an hour.
 OUTAGE_CALLERS, CALL_PAUSE_S, BEFORE_S, BACK_S = 4, 0.01, 3.0, 6.0
@@ -93,6 +108,9 @@ _HEAD = (
 
 def add_options(parser: Parser) -> None:
     parser.add_argument("--only", nargs="+", choices=tuple(ENDPOINTS), help="some endpoints")
+    outages = "outages alone, all or some"
+    parser.add_argument("--outages", nargs="*", choices=tuple(OUTAGES), metavar="OUTAGE", help=outages)
+    parser.add_argument("--away-s", type=positive, help="how long an outage lasts, in seconds")
 
 
 def run(options: Options) -> Reports:
@@ -100,11 +118,16 @@ def run(options: Options) -> Reports:
         raise BenchError("redis-server and postgresql are needed (scripts/system-packages)")
     calls, rounds = (1_500, 2) if options.quick else (10_000, 4)
     names = options.only or list(ENDPOINTS)
-    with open_site("nginx") as site, running_redis() as redis, running_postgres() as postgres:
-        engines = Engines(redis, postgres)
-        yield from compare(site, engines, names, calls, rounds)
-        yield measure_traffic(site, engines, names, calls)
-        yield measure_outages(site, engines, 5.0 if options.quick else 60.0)
+    with open_site("nginx") as site, running_postgres() as postgres:
+        if options.outages is None:
+            with running_redis() as redis:
+                engines = Engines(redis, postgres)
+                yield from compare(site, engines, names, calls, rounds)
+                yield measure_traffic(site, engines, names, calls)
+        # It keeps its data when it is killed.
+        with running_redis("--appendonly", "yes") as redis:
+            away_s = options.away_s or (5.0 if options.quick else 60.0)
+            yield measure_outages(site, Engines(redis, postgres), options.outages or list(OUTAGES), away_s)
 
 
 @frozen(slots=True)
@@ -256,12 +279,12 @@ def measure_traffic(site: Site, engines: Engines, names: list[str], calls: int) 
     return Report([Table(_TRAFFIC_HEAD, rows)], {})
 
 
-def measure_outages(site: Site, engines: Engines, away_s: float) -> Report:
+def measure_outages(site: Site, engines: Engines, outages: Sequence[str], away_s: float) -> Report:
     """What calls take while an engine is away, and when it is back."""
     rows, wrong = [], []
     with open_gateways(site, engines, ["exact limit", "budget"], ["cluster"]) as gateways:
-        for outage in OUTAGES:
-            calls, began_at, ended_at = trio.run(call_through, gateways["cluster"], engines, outage, away_s)
+        for outage in outages:
+            calls, began_at, ended_at = trio.run(call_through, gateways["cluster"], engines, OUTAGES[outage], away_s)
             failed = sum(call.status != 200 for call in calls)
             before = p99_of(calls, 0.0, began_at)
             first = max(call.took_ms for call in calls if began_at - FIRST_S <= call.at < began_at + FIRST_S)
@@ -276,12 +299,11 @@ def measure_outages(site: Site, engines: Engines, away_s: float) -> Report:
 
 
 async def call_through(
-    gateway: RunningGateway, engines: Engines, outage: str, away_s: float
+    gateway: RunningGateway, engines: Engines, outage: Outage, away_s: float
 ) -> tuple[list[Call], float, float]:
     """All calls; when the engine went, and when it came back."""
-    place, begin, end, name = OUTAGES[outage]
-    engine = getattr(engines, place)
-    request = gateway.files.target(gateway.port, slug_of(name), {"message": QUESTION}).as_bytes()
+    engine = getattr(engines, outage.engine)
+    request = gateway.files.target(gateway.port, slug_of(outage.endpoint), {"message": QUESTION}).as_bytes()
     calls: list[Call] = []
 
     async def ask() -> None:
@@ -297,10 +319,12 @@ async def call_through(
             nursery.start_soon(ask)
         await trio.sleep(BEFORE_S)
         began_at = perf_counter()
-        await trio.to_thread.run_sync(getattr(engine, begin))
+        await trio.to_thread.run_sync(getattr(engine, outage.begin))
         await trio.sleep(away_s)
         ended_at = perf_counter()
-        await trio.to_thread.run_sync(getattr(engine, end))
+        if outage.loses_data:
+            shutil.rmtree(engine.folder / "appendonlydir")
+        await trio.to_thread.run_sync(getattr(engine, outage.end))
         await trio.sleep(BACK_S)
         nursery.cancel_scope.cancel()
     return calls, began_at, ended_at

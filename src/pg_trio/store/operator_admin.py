@@ -7,18 +7,18 @@ import json
 import secrets
 import sqlite3
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from attrs import evolve
+from attrs import evolve, field, frozen
 
 from pg_trio.domain.operator import KEY_PREFIX, ROLES, Change, Operator, Override, Role
 from pg_trio.errors import StoreError
 from pg_trio.store.database import BUSY_LIMIT_S, explained
 from pg_trio.store.operator_file import FILE_NAME, open_operators, read_operators
-from pg_trio.store.token_file import PREFIX_CHARS, hash_token
+from pg_trio.store.token_file import PREFIX_CHARS, column_of, hash_token
 from pg_trio.store.transaction import transaction
 
 # 32 bytes: 256 bits, as a token's.
@@ -47,19 +47,14 @@ class OperatorAdmin:
 
     def create(self, name: str, role: Role = "operator", by: Operator = CONSOLE) -> tuple[Operator, str]:
         """A new operator and the key, which exists nowhere else. Raises: ValueError for a name that none can have."""
-        check_operator_name(name)
-        if role not in ROLES:
-            raise ValueError(f"a role is one of {', '.join(ROLES)}")
-        key = KEY_PREFIX + secrets.token_urlsafe(RANDOM_BYTES)
+        new = NewOperator.invent(name, role)
         with explained(self._path), transaction(self._connection):
             cursor = self._connection.execute(
-                "INSERT INTO operators (name, prefix, digest, role, created_at) VALUES (?, ?, ?, ?, ?)",
-                (name, key[:PREFIX_CHARS], hash_token(key), role, time.time()),
+                "INSERT INTO operators (name, prefix, digest, role, created_at) VALUES (?, ?, ?, ?, ?)", new.values
             )
             (operator,) = read_operators(self._connection, "id = ?", cursor.lastrowid)
-            change = Change(by, "operator.create", f"operator:{operator.id}", None, {"name": name, "role": role})
-            write_audit(self._connection, change)
-        return operator, key
+            write_audit(self._connection, creation_of(operator, by))
+        return operator, new.key
 
     def list_operators(self) -> list[Operator]:
         """All operators, revoked ones included."""
@@ -75,7 +70,7 @@ class OperatorAdmin:
             operator = self._resolve(reference)
             self._connection.execute("UPDATE operators SET is_active = 0 WHERE id = ?", (operator.id,))
             self._connection.execute("DELETE FROM page_sessions WHERE operator_id = ?", (operator.id,))
-            write_audit(self._connection, Change(by, "operator.revoke", f"operator:{operator.id}", None))
+            write_audit(self._connection, revocation_of(operator, by))
         return evolve(operator, is_active=False)
 
     def make_link(self, operator: Operator) -> str:
@@ -88,17 +83,46 @@ class OperatorAdmin:
         return secret
 
     def _resolve(self, reference: str) -> Operator:
-        if reference.isascii() and reference.isdigit() and len(reference) <= 18:
-            found = read_operators(self._connection, "id = ?", int(reference))
-        elif len(reference) > PREFIX_CHARS:
-            found = read_operators(self._connection, "digest = ?", hash_token(reference))
-        else:
-            found = read_operators(self._connection, "prefix = ?", reference)
-        if len(found) != 1:
-            shown = reference[:PREFIX_CHARS] + ("…" if len(reference) > PREFIX_CHARS else "")
-            how_many = "Several operators have" if found else "No operator has"
-            raise StoreError(f"{how_many} {shown!r} in {self._path}; `pg-trio operator list` shows ids and prefixes.")
-        return found[0]
+        column, value = column_of(reference)
+        return the_only_operator(read_operators(self._connection, f"{column} = ?", value), reference, str(self._path))
+
+
+@frozen(slots=True)
+class NewOperator:
+    """An operator to be stored: `values` are its name, prefix, digest, role and time. Nothing else has the key."""
+
+    key: str = field(repr=False)
+    values: tuple[str, str, bytes, str, float]
+
+    @classmethod
+    def invent(cls, name: str, role: Role) -> Self:
+        """With a new key. Raises: ValueError for a name or a role that none can have."""
+        check_operator_name(name)
+        if role not in ROLES:
+            raise ValueError(f"a role is one of {', '.join(ROLES)}")
+        key = KEY_PREFIX + secrets.token_urlsafe(RANDOM_BYTES)
+        return cls(key, (name, key[:PREFIX_CHARS], hash_token(key), role, time.time()))
+
+
+def creation_of(operator: Operator, by: Operator) -> Change:
+    """What the audit has of it."""
+    said = {"name": operator.name, "role": operator.role}
+    return Change(by, "operator.create", f"operator:{operator.id}", None, said)
+
+
+def revocation_of(operator: Operator, by: Operator) -> Change:
+    """What the audit has of it."""
+    return Change(by, "operator.revoke", f"operator:{operator.id}", None)
+
+
+def the_only_operator(matches: Sequence[Operator], reference: str, place: str) -> Operator:
+    """The operator that a reference found in a place. Raises StoreError if it found none, or several."""
+    if len(matches) == 1:
+        return matches[0]
+    # Cut, because the reference may be a whole key.
+    shown = reference[:PREFIX_CHARS] + ("…" if len(reference) > PREFIX_CHARS else "")
+    how_many = "Several operators have" if matches else "No operator has"
+    raise StoreError(f"{how_many} {shown!r} in {place}; `pg-trio operator list` shows ids and prefixes.")
 
 
 def write_audit(connection: sqlite3.Connection, change: Change) -> None:

@@ -15,7 +15,7 @@ Rules:
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 from uuid import UUID
@@ -160,10 +160,7 @@ class TurnRow:
     @classmethod
     def of(cls, turn: Turn) -> TurnRow:
         """The row of a turn."""
-        shapes = [message_to_json(message) for message in turn.messages]
-        for place, tag in turn.tags.items():
-            shapes[place]["tag"] = tag
-        messages = orjson.dumps(shapes)
+        messages = orjson.dumps(shapes_of(turn))
         tokens = min(turn.token_count, MOST_TOKENS)
         values = (
             turn.session_id.bytes,
@@ -219,12 +216,31 @@ def read_session(session_id: UUID, path: Path, connection: sqlite3.Connection) -
     row = connection.execute(_READ, (session_id.bytes,)).fetchone()
     if row is None:
         return None
+    return session_of(session_id, row, _decode_shapes, str(path))
+
+
+def shapes_of(turn: Turn) -> list[dict[str, Json]]:
+    """The messages of a turn as JSON, with their tags (rule 6)."""
+    shapes = [message_to_json(message) for message in turn.messages]
+    for place, tag in turn.tags.items():
+        shapes[place]["tag"] = tag
+    return shapes
+
+
+def session_of(
+    session_id: UUID, row: tuple[Any, ...], decode: Callable[[Any], list[dict[str, Json]]], place: str
+) -> StoredSession:
+    """The session of a row: its endpoint, token, holder, two times, three counts, and its messages, of which `decode`
+    makes those of `shapes_of`.
+
+    Raises: StoreError if the gateway did not write it.
+    """
     endpoint, token, holder, created_at, last_active_at, message_count, token_count, byte_count, messages = row
     try:
-        shapes = _decode_shapes(messages or "")
+        shapes = decode(messages)
         return StoredSession(
             id=session_id,
-            endpoint=UUID(bytes=endpoint),
+            endpoint=endpoint if isinstance(endpoint, UUID) else UUID(bytes=endpoint),
             token_id=token,
             holder=holder,
             created_at=created_at,
@@ -233,10 +249,10 @@ def read_session(session_id: UUID, path: Path, connection: sqlite3.Connection) -
             token_count=token_count,
             byte_count=byte_count,
             messages=tuple([message_from_json(shape) for shape in shapes]),
-            tags={shape["tag"]: place for place, shape in enumerate(shapes) if "tag" in shape},
+            tags={str(shape["tag"]): number for number, shape in enumerate(shapes) if "tag" in shape},
         )
     except (ValueError, KeyError, TypeError) as exc:  # orjson's error is a ValueError
-        raise StoreError(f"{path}: session {session_id} holds what was never written to it; delete it.") from exc
+        raise StoreError(f"{place}: session {session_id} holds what was never written to it; delete it.") from exc
 
 
 def delete_idle(session_id: UUID, since: float, connection: sqlite3.Connection) -> None:
@@ -277,7 +293,7 @@ def delete_sessions(numbers: Sequence[int], before: float, connection: sqlite3.C
     )
 
 
-def _decode_shapes(text: str) -> list[dict[str, Json]]:
+def _decode_shapes(text: str | None) -> list[dict[str, Json]]:
     # `group_concat` does not guarantee an order.
-    placed = sorted(orjson.loads(f"[{text}]"), key=lambda pair: int(pair[0]))
+    placed = sorted(orjson.loads(f"[{text or ''}]"), key=lambda pair: int(pair[0]))
     return [shape for _, shape in placed]

@@ -16,7 +16,15 @@ from attrs import astuple, evolve
 from pg_trio.domain.project import SCOPES, Token, TokenEnv, TokenLimits
 from pg_trio.errors import StoreError
 from pg_trio.store.database import BUSY_LIMIT_S, explained
-from pg_trio.store.token_file import FILE_NAME, LIMIT_COLUMNS, PREFIX_CHARS, hash_token, open_tokens, read_tokens
+from pg_trio.store.token_file import (
+    FILE_NAME,
+    LIMIT_COLUMNS,
+    PREFIX_CHARS,
+    column_of,
+    hash_token,
+    open_tokens,
+    read_tokens,
+)
 from pg_trio.store.transaction import transaction
 
 # 32 bytes: 256 bits, as many as the digest has; 43 characters.
@@ -137,12 +145,8 @@ class TokenAdmin:
         return the_only_token(self._read_matches(reference), reference, str(self._path))
 
     def _read_matches(self, reference: str) -> list[Token]:
-        # 18 digits fit into SQLite's integers; no id is longer.
-        if reference.isascii() and reference.isdigit() and len(reference) <= 18:
-            return read_tokens(self._connection, "id = ?", int(reference))
-        if len(reference) > PREFIX_CHARS:
-            return read_tokens(self._connection, "digest = ?", hash_token(reference))
-        return read_tokens(self._connection, "prefix = ?", reference)
+        column, value = column_of(reference)
+        return read_tokens(self._connection, f"{column} = ?", value)
 
     def _read_one(self, condition: str, *parameters: object) -> Token:
         (token,) = read_tokens(self._connection, condition, *parameters)

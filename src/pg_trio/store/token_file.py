@@ -109,6 +109,17 @@ def hash_token(plaintext: str) -> bytes:
     return hashlib.sha256(plaintext.encode("utf-8", "surrogatepass")).digest()
 
 
+def column_of(reference: str) -> tuple[str, int | bytes | str]:
+    """The column by which an administrator refers to a token or an operator, and the value in it: the id, the prefix,
+    or the digest of the whole text (of a leaked token)."""
+    # 18 digits fit into an SQL integer; no id is longer.
+    if reference.isascii() and reference.isdigit() and len(reference) <= 18:
+        return "id", int(reference)
+    if len(reference) > PREFIX_CHARS:
+        return "digest", hash_token(reference)
+    return "prefix", reference
+
+
 def read_tokens(connection: sqlite3.Connection, condition: str, *parameters: object) -> list[Token]:
     """Tokens for which the SQL `condition` holds, by id. The condition is a constant; the parameters may be a client's
     text."""

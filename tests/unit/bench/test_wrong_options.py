@@ -9,6 +9,7 @@ import pytest
 from scripts.bench.harness import cli
 
 COUNTS = [
+    ("cluster", "--away-s"),
     ("demo", "--requests"),
     ("demo", "--connections"),
     ("guardrails", "--times"),

@@ -11,10 +11,17 @@ from attrs import evolve
 
 from pg_trio.cluster.postgres.command_connection import connect_command, explained
 from pg_trio.cluster.postgres.operator_rows import INSERT_AUDIT, SELECT_OPERATORS, audit_values, operator_of
-from pg_trio.domain.operator import KEY_PREFIX, ROLES, Change, Operator, Role
-from pg_trio.errors import StoreError
-from pg_trio.store.operator_admin import CONSOLE, LINK_S, RANDOM_BYTES, check_operator_name
-from pg_trio.store.token_file import PREFIX_CHARS, hash_token
+from pg_trio.domain.operator import Operator, Role
+from pg_trio.store.operator_admin import (
+    CONSOLE,
+    LINK_S,
+    RANDOM_BYTES,
+    NewOperator,
+    creation_of,
+    revocation_of,
+    the_only_operator,
+)
+from pg_trio.store.token_file import column_of, hash_token
 
 INSERT = (
     "INSERT INTO pgtrio.operators (name, prefix, digest, role, created_at) VALUES (%s, %s, %s, %s, %s) RETURNING id"
@@ -38,19 +45,13 @@ class PostgresOperatorAdmin:
 
     def create(self, name: str, role: Role = "operator", by: Operator = CONSOLE) -> tuple[Operator, str]:
         """See OperatorAdmin."""
-        check_operator_name(name)
-        if role not in ROLES:
-            raise ValueError(f"a role is one of {', '.join(ROLES)}")
-        key = KEY_PREFIX + secrets.token_urlsafe(RANDOM_BYTES)
+        new = NewOperator.invent(name, role)
         with explained(), self._connection.transaction():
-            row = self._connection.execute(
-                INSERT, (name, key[:PREFIX_CHARS], hash_token(key), role, time.time())
-            ).fetchone()
+            row = self._connection.execute(INSERT, new.values).fetchone()
             assert row is not None
-            change = Change(by, "operator.create", f"operator:{row[0]}", None, {"name": name, "role": role})
-            self._connection.execute(INSERT_AUDIT, audit_values(change))
             (operator,) = self._read("id = %s", row[0])
-        return operator, key
+            self._connection.execute(INSERT_AUDIT, audit_values(creation_of(operator, by)))
+        return operator, new.key
 
     def list_operators(self) -> list[Operator]:
         """See OperatorAdmin."""
@@ -63,8 +64,7 @@ class PostgresOperatorAdmin:
             operator = self._resolve(reference)
             self._connection.execute("UPDATE pgtrio.operators SET is_active = false WHERE id = %s", (operator.id,))
             self._connection.execute("DELETE FROM pgtrio.page_sessions WHERE operator_id = %s", (operator.id,))
-            change = Change(by, "operator.revoke", f"operator:{operator.id}", None)
-            self._connection.execute(INSERT_AUDIT, audit_values(change))
+            self._connection.execute(INSERT_AUDIT, audit_values(revocation_of(operator, by)))
         return evolve(operator, is_active=False)
 
     def make_link(self, operator: Operator) -> str:
@@ -78,17 +78,8 @@ class PostgresOperatorAdmin:
         return secret
 
     def _resolve(self, reference: str) -> Operator:
-        if reference.isascii() and reference.isdigit() and len(reference) <= 18:
-            found = self._read("id = %s", int(reference))
-        elif len(reference) > PREFIX_CHARS:
-            found = self._read("digest = %s", hash_token(reference))
-        else:
-            found = self._read("prefix = %s", reference)
-        if len(found) != 1:
-            shown = reference[:PREFIX_CHARS] + ("…" if len(reference) > PREFIX_CHARS else "")
-            how_many = "Several operators have" if found else "No operator has"
-            raise StoreError(f"{how_many} {shown!r} in the cluster; `pg-trio operator list` shows ids and prefixes.")
-        return found[0]
+        column, value = column_of(reference)
+        return the_only_operator(self._read(f"{column} = %s", value), reference, "the cluster")
 
     def _read(self, condition: str, *values: object) -> list[Operator]:
         query = f"{SELECT_OPERATORS} WHERE {condition} ORDER BY id"

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -25,11 +25,11 @@ from attrs import define, field
 from pg_trio.cluster.engine_away import EngineAway
 from pg_trio.cluster.postgres.postgres_pool import PostgresPool, Work, say
 from pg_trio.cluster.postgres.trio_connection import TrioConnection
-from pg_trio.domain.message_json import message_from_json, message_to_json
+from pg_trio.domain.chat import Json
 from pg_trio.domain.session import StoredSession, Turn
 from pg_trio.errors import StoreError
 from pg_trio.store.outage import Outage
-from pg_trio.store.session_file import MOST_TOKENS
+from pg_trio.store.session_file import MOST_TOKENS, session_of, shapes_of
 
 logger = logging.getLogger("pg_trio.cluster")
 
@@ -71,7 +71,7 @@ class PostgresSessions:
             return await (await connection.execute(READ, (session_id,))).fetchone()
 
         row = await self._use(read)
-        return None if row is None else _session_of(session_id, row)
+        return None if row is None else session_of(session_id, row, _decode_shapes, "PostgreSQL")
 
     async def append(self, turn: Turn) -> bool:
         """See SessionBook."""
@@ -135,10 +135,7 @@ class PostgresSessions:
 
 
 def _values_of(turn: Turn) -> tuple[object, ...]:
-    shapes = [message_to_json(message) for message in turn.messages]
-    for place, tag in turn.tags.items():
-        shapes[place]["tag"] = tag
-    bodies = [orjson.dumps(shape).decode("utf-8") for shape in shapes]
+    bodies = [orjson.dumps(shape).decode("utf-8") for shape in shapes_of(turn)]
     # As on one machine: the size of all messages as one JSON array.
     size = sum(len(body.encode("utf-8")) + 1 for body in bodies) + 1
     tokens = min(turn.token_count, MOST_TOKENS)
@@ -146,22 +143,5 @@ def _values_of(turn: Turn) -> tuple[object, ...]:
     return (uuid4(), *owner, bodies, size, tokens, turn.holder)
 
 
-def _session_of(session_id: UUID, row: tuple[Any, ...]) -> StoredSession:
-    endpoint, token, holder, created_at, last_active_at, message_count, token_count, byte_count, bodies = row
-    try:
-        shapes = [orjson.loads(body) for body in bodies]
-        return StoredSession(
-            id=session_id,
-            endpoint=endpoint,
-            token_id=token,
-            holder=holder,
-            created_at=created_at,
-            last_active_at=last_active_at,
-            message_count=message_count,
-            token_count=token_count,
-            byte_count=byte_count,
-            messages=tuple([message_from_json(shape) for shape in shapes]),
-            tags={shape["tag"]: place for place, shape in enumerate(shapes) if "tag" in shape},
-        )
-    except (ValueError, KeyError, TypeError) as exc:  # orjson's error is a ValueError
-        raise StoreError(f"PostgreSQL: session {session_id} holds what was never written to it; delete it.") from exc
+def _decode_shapes(bodies: Sequence[str]) -> list[dict[str, Json]]:
+    return [orjson.loads(body) for body in bodies]

@@ -15,7 +15,7 @@ from pg_trio.cluster.postgres.token_rows import SELECT_TOKENS, token_of
 from pg_trio.domain.project import Token, TokenEnv, TokenLimits
 from pg_trio.errors import StoreError
 from pg_trio.store.token_admin import check_name, invent_plaintext, limit_values, order_scopes, the_only_token
-from pg_trio.store.token_file import LIMIT_COLUMNS, PREFIX_CHARS, hash_token
+from pg_trio.store.token_file import LIMIT_COLUMNS, PREFIX_CHARS, column_of, hash_token
 
 INSERT = (
     f"INSERT INTO pgtrio.tokens (project_uuid, name, prefix, digest, env, scopes, created_at, {LIMIT_COLUMNS})"  # noqa: S608
@@ -99,11 +99,8 @@ class PostgresTokenAdmin:
         return the_only_token(self._read_matches(reference), reference, "the cluster")
 
     def _read_matches(self, reference: str) -> list[Token]:
-        if reference.isascii() and reference.isdigit() and len(reference) <= 18:
-            return self._read("id = %s", int(reference))
-        if len(reference) > PREFIX_CHARS:
-            return self._read("digest = %s", hash_token(reference))
-        return self._read("prefix = %s", reference)
+        column, value = column_of(reference)
+        return self._read(f"{column} = %s", value)
 
     def _read_one(self, token_id: int) -> Token:
         (token,) = self._read("id = %s", token_id)
