@@ -131,8 +131,8 @@ class ClusterAdministration:
         if policy != NO_EVICTION:
             return StoreCheck(
                 "note",
-                f"Redis at {address}: its maxmemory-policy is {policy}, so it may drop counters and kept answers when its"
-                f" memory is full; set {NO_EVICTION}",
+                f"Redis at {address}: its maxmemory-policy is {policy}, so it may drop counters and kept answers when"
+                f" its memory is full; set {NO_EVICTION}",
             )
         return StoreCheck("ok", f"Redis at {address}: answers")
 
