@@ -19,11 +19,10 @@ from tests.cluster.test_redis_limits import KEY, SMALL, remaining, take_all
 from tests.cluster.test_redis_slots import slots_of
 from tests.cluster.test_redis_slots import take_all as take_slots
 from tests.cluster.waiting import LIMIT_S, wait_for
-from tests.cluster.world import ClusterWorld, ask
+from tests.cluster.world import ClusterWorld, ask, wait_for_sum
 from tests.support.engines import PostgresServer, RedisServer, running_redis
-from tests.support.gateway import Gateway, endpoint, project
+from tests.support.gateway import endpoint, project
 from tests.support.kept import HEAD, LIMITS, NAME, read_all
-from tests.support.metrics_text import scrape
 from tests.support.redis_ledger import RedisLedger, open_redis_ledger
 
 MAX_MEMORY = 8 * 1024 * 1024
@@ -161,13 +160,6 @@ async def test_gateways_go_on(
     assert {200} == set(statuses["open"])
     assert (20, 10) == (statuses["narrow"].count(200), statuses["narrow"].count(429))
     assert [200, 200] == streams
-
-
-async def wait_for_sum(nodes: list[Gateway], name: str, wanted: float) -> None:
-    """Until the nodes' metrics have this sum."""
-    with trio.fail_after(LIMIT_S):
-        while wanted != sum([(await scrape(node.port)).sum(name) for node in nodes]):  # noqa: ASYNC110
-            await trio.sleep(0.05)
 
 
 def test_server_says_what_it_lacks(small: SmallRedis) -> None:

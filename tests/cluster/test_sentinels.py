@@ -11,7 +11,7 @@ import pytest
 import trio
 
 from tests.cluster.waiting import wait_for
-from tests.cluster.world import ClusterWorld, ask
+from tests.cluster.world import ClusterWorld, ask, wait_for_sum
 from tests.support.engines import EngineProcess, PostgresServer, RedisServer, running_redis, running_sentinels
 from tests.support.gateway import endpoint, project
 
@@ -19,7 +19,9 @@ pytestmark = pytest.mark.slow
 
 MASTER = "limits"
 LIMIT, USED = 40, 10
-CONFIGURATION = project() + endpoint("open") + endpoint("narrow", rate_limit_per_hour=LIMIT)
+CONFIGURATION = (
+    "[observe]\nmetrics_public = true\n" + project() + endpoint("open") + endpoint("narrow", rate_limit_per_hour=LIMIT)
+)
 # Down after 1 s, then a vote, and the promotion.
 FAILOVER_LIMIT_S = 30.0
 
@@ -45,6 +47,8 @@ async def test_failover_of_the_primary_is_survived(
         world = ClusterWorld(nursery, tmp_path, primary, postgres_server, postgres_url)
         url = f"redis://{hosts}/0?sentinel={MASTER}"
         nodes = await world.start(CONFIGURATION, 2, redis_url=url, redis_ms=200)
+        # Each knows of the other: after an absence it goes by its share at first.
+        await wait_for_sum(nodes, "pg_trio_cluster_nodes", 4)
         token = world.make_token()
         before = [(await ask(nodes[number % 2], token, "narrow")).status for number in range(USED)]
         assert "1" == primary.command("WAIT", "1", "5000")
