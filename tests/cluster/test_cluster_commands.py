@@ -87,6 +87,17 @@ async def test_doctor_looks_at_both_engines(config: Path, redis: RedisServer) ->
     assert (1, 1) == (before[0], away[0])
 
 
+async def test_doctor_notes_a_redis_that_drops_keys(config: Path, redis: RedisServer) -> None:
+    (config.parent / "data").mkdir(mode=0o700)
+    redis.command("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
+    try:
+        examined = await run_command("doctor", "--config", str(config))
+    finally:
+        redis.command("CONFIG", "SET", "maxmemory-policy", "noeviction")
+
+    assert f"note    Redis at 127.0.0.1:{redis.port}: its maxmemory-policy is allkeys-lru" in examined[1]
+
+
 async def test_doctor_on_a_new_node_asks_the_engines(config: Path, redis: RedisServer) -> None:
     examined = await run_command("doctor", "--config", str(config))
 

@@ -17,7 +17,7 @@ from pg_trio.cluster.redis.dialing import connect_to, greet_for
 from pg_trio.config.cluster_settings import parse_redis_url
 from pg_trio.errors import StoreError
 from tests.cluster.waiting import wait_for
-from tests.cluster.world import ClusterWorld, ask
+from tests.cluster.world import ClusterWorld, ask, wait_for_sum
 from tests.support.engines import (
     EngineProcess,
     PostgresServer,
@@ -32,7 +32,9 @@ pytestmark = pytest.mark.slow
 
 MASTER = "limits"
 LIMIT, USED = 40, 10
-CONFIGURATION = project() + endpoint("open") + endpoint("narrow", rate_limit_per_hour=LIMIT)
+CONFIGURATION = (
+    "[observe]\nmetrics_public = true\n" + project() + endpoint("open") + endpoint("narrow", rate_limit_per_hour=LIMIT)
+)
 # Down after 1 s, then a vote, and the promotion.
 FAILOVER_LIMIT_S = 30.0
 
@@ -58,6 +60,8 @@ async def test_failover_of_the_primary_is_survived(
         world = ClusterWorld(nursery, tmp_path, primary, postgres_server, postgres_url)
         url = f"redis://{hosts}/0?sentinel={MASTER}"
         nodes = await world.start(CONFIGURATION, 2, redis_url=url, redis_ms=200)
+        # Each knows of the other: after an absence it goes by its share at first.
+        await wait_for_sum(nodes, "pg_trio_cluster_nodes", 4)
         token = world.make_token()
         before = [(await ask(nodes[number % 2], token, "narrow")).status for number in range(USED)]
         assert "1" == primary.command("WAIT", "1", "5000")

@@ -46,12 +46,16 @@ def calls_of(cluster: ServedCluster) -> list[Received]:
     return [request for request in cluster.simulator.requests if request.model == "limited"]
 
 
+def end_of(call: Received, now: float) -> float:
+    """When it was answered, or its client went."""
+    return min([at for at in (call.answered_at, call.closed_at) if at is not None], default=now)
+
+
 def most_at_once(calls: Sequence[Received], since: float, until: float) -> int:
     """The most calls that the provider had under way at a moment between."""
     changes = []
     for one in calls:
-        ends = [at for at in (one.answered_at, one.closed_at) if at is not None]
-        ends_at = max(min(ends, default=until), one.arrived_at + NOTED_S) - NOTED_S
+        ends_at = max(end_of(one, until), one.arrived_at + NOTED_S) - NOTED_S
         changes += [(one.arrived_at, 1), (ends_at, -1)]
     at_once = most = 0
     for at, change in sorted(changes):
@@ -64,9 +68,7 @@ def most_at_once(calls: Sequence[Received], since: float, until: float) -> int:
 def share_used(calls: Sequence[Received], since: float, until: float) -> float:
     """How much of the limit was in use, on average."""
     busy_s = sum(
-        max(0.0, min(one.answered_at or until, until) - max(one.arrived_at, since))
-        for one in calls
-        if one.arrived_at < until
+        max(0.0, min(end_of(one, until), until) - max(one.arrived_at, since)) for one in calls if one.arrived_at < until
     )
     return busy_s / (LIMIT * (until - since))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import trio
@@ -10,8 +10,10 @@ from attrs import define, field
 
 from pg_trio.cluster.postgres.postgres_token_admin import PostgresTokenAdmin
 from pg_trio.domain.project import TokenLimits
+from tests.cluster.waiting import LIMIT_S
 from tests.support.engines import PostgresServer, RedisServer
 from tests.support.gateway import PROJECT, Gateway, start_gateway
+from tests.support.metrics_text import scrape
 from tests.support.wire import HttpResponse, bearer, post, send_raw
 
 CLUSTER = """
@@ -72,3 +74,10 @@ async def ask(gateway: Gateway, token: str, slug: str, body: object = None) -> H
     """One call of a node."""
     data = {"message": "Hello there"} if body is None else body
     return await send_raw(gateway.port, post(f"/api/{PROJECT}/{slug}", data, bearer(token)))
+
+
+async def wait_for_sum(nodes: Sequence[Gateway], name: str, wanted: float) -> None:
+    """Until the nodes' metrics, which must be public, have this sum."""
+    with trio.fail_after(LIMIT_S):
+        while wanted != sum([(await scrape(node.port)).sum(name) for node in nodes]):  # noqa: ASYNC110
+            await trio.sleep(0.05)

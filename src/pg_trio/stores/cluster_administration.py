@@ -21,7 +21,8 @@ from pg_trio.cluster.postgres.postgres_token_admin import PostgresTokenAdmin
 from pg_trio.cluster.postgres.schema import migrate_schema, read_missing, read_steps
 from pg_trio.cluster.postgres.trio_connection import TrioConnection
 from pg_trio.cluster.redis.client import RedisClient
-from pg_trio.cluster.redis.dialing import connect_to, greet_for
+from pg_trio.cluster.redis.dialing import connect_to, greet_for, read_info
+from pg_trio.cluster.redis.resp import encode_command
 from pg_trio.config.cluster_settings import ClusterSettings
 from pg_trio.errors import StoreError
 from pg_trio.stages.budget import month_of, month_start
@@ -47,6 +48,7 @@ from pg_trio.stores.administration import (
     check_databases,
 )
 
+NO_EVICTION = "noeviction"
 # A command may wait longer than a request.
 COMMAND_LIMIT_S = 10.0
 
@@ -119,10 +121,22 @@ class ClusterAdministration:
     def _check_redis(self) -> StoreCheck:
         address = self.cluster.redis
         client = RedisClient(connect_to(address), COMMAND_LIMIT_S, (), [greet_for(address)])
+        memory: dict[str, str] = {}
+
+        async def look() -> None:
+            memory.update(read_info(await client.call(encode_command("INFO", "memory"))))
+
         try:
-            trio.run(client.check)
+            trio.run(client.check, look)
         except (EngineAway, StoreError) as error:
             return StoreCheck("problem", f"{error}; without it each node has its share of the limits")
+        policy = memory.get("maxmemory_policy", NO_EVICTION)
+        if policy != NO_EVICTION:
+            return StoreCheck(
+                "note",
+                f"Redis at {address}: its maxmemory-policy is {policy}, so it may drop counters and kept answers when"
+                f" its memory is full; set {NO_EVICTION}",
+            )
         return StoreCheck("ok", f"Redis at {address}: answers")
 
     def _check_postgres(self) -> StoreCheck:

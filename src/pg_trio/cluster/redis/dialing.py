@@ -2,7 +2,7 @@
 
 Rules:
 1. A fresh link is greeted: it logs in, chooses the database, and is asked what it is. Redis Cluster, a version below 7
-   and a server that only reads are refused with advice.
+   and a server that only reads or has no memory left are refused with advice.
 2. Sentinels are asked in order for each connection, so the next connection after a failover finds the new master. They
    have a login of their own. One that refuses ours is passed over; if no other one helps, that is told.
 """
@@ -17,6 +17,7 @@ import trio
 
 from pg_trio.cluster.engine_away import EngineAway
 from pg_trio.cluster.redis.client import Connect, Greet
+from pg_trio.cluster.redis.keys import ROOM
 from pg_trio.cluster.redis.redis_link import RedisLink
 from pg_trio.cluster.redis.resp import Argument, RedisError, Reply, RespReader, encode_command
 from pg_trio.config.cluster_settings import RedisAddress
@@ -53,10 +54,12 @@ def greet_for(address: RedisAddress) -> Greet:
         if address.database:
             await _demand(link, "SELECT", address.database)
         await link.send(encode_command("CLIENT", "SETNAME", CLIENT_NAME)).wait()
-        _check_server(_read_info(await link.send(encode_command("INFO", "server")).wait()), address)
+        _check_server(read_info(await link.send(encode_command("INFO", "server")).wait()), address)
         role = await link.send(encode_command("ROLE")).wait()
         if isinstance(role, list) and role and role[0] != b"master":
             raise EngineAway(f"Redis at {address} is a replica, and takes no writes")
+        # A server without memory ends the link here (redis_link.py, rule 5).
+        await link.send(encode_command("SET", ROOM, 1, "PX", 1)).wait()
 
     return greet
 
@@ -69,7 +72,7 @@ async def _demand(link: RedisLink, *arguments: Argument) -> None:
         raise StoreError(f"Redis refuses {arguments[0]!s}: {reply.said} (cluster.redis_url)")
 
 
-def _read_info(reply: Reply) -> Mapping[str, str]:
+def read_info(reply: Reply) -> Mapping[str, str]:
     """The fields of INFO; none where the user may not ask."""
     if not isinstance(reply, bytes):
         if isinstance(reply, RedisError) and reply.code in ("LOADING", "NOAUTH"):

@@ -10,6 +10,9 @@ BEATS = f"{PREFIX}beats"
 # Made with the first key: if it has changed, Redis has lost its data.
 MARK = f"{PREFIX}mark"
 
+# Written with each new link, for a millisecond: whether there is memory.
+ROOM = f"{PREFIX}room"
+
 # States of breakers by the digest of their names, and the number of their changes.
 BREAKERS, BREAKERS_VERSION = f"{PREFIX}breakers", f"{PREFIX}breakers:version"
 

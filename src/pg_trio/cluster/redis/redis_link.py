@@ -7,7 +7,9 @@ Rules:
 3. A command without a reply within the limit means that the server is frozen, or the network is cut. Then `is_prompt`
    is false until the next reply, so that no further request waits. After SILENT_LIMIT_S the link ends.
 4. Time limits are checked by one task for all commands, not by a cancel scope for each (docs/decisions/028-clients.md).
-5. A link that subscribes to channels has `on_message`. It gets what is published there; that is no reply to a command.
+5. A server that has no memory for a command (`OOM`) ends the link, as if it were away: then no limit, permit or answer
+   goes by a part of its state. It is asked again with a new connection.
+6. A link that subscribes to channels has `on_message`. It gets what is published there; that is no reply to a command.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ import trio
 
 from pg_trio.cluster.engine_away import EngineAway
 from pg_trio.cluster.redis.pending import Pending
-from pg_trio.cluster.redis.resp import GarbledReply, Reply, RespReader
+from pg_trio.cluster.redis.resp import GarbledReply, RedisError, Reply, RespReader
 
 # One read. 64 KiB: a thousand replies of ours.
 READ_BYTES = 64 * 1024
@@ -113,7 +115,12 @@ class RedisLink:
                     continue
                 if not self._pending:
                     raise GarbledReply("Redis sent a reply to no command")
-                self._pending.popleft().settle(reply)
+                pending = self._pending.popleft()
+                if isinstance(reply, RedisError) and reply.code == "OOM":
+                    away = EngineAway("Redis is out of memory: it has reached its `maxmemory`")
+                    pending.give_up(away)
+                    raise away
+                pending.settle(reply)
             if was_late:
                 for hear in self.on_prompt:
                     hear()

@@ -9,8 +9,9 @@ Rules:
 3. A node holds half as much again as it needs, so that few calls wait for Redis: those that find no free slot, for one
    reply. What it does not want it gives back by halves, all of it after BUSY_S without a call.
 4. One message of a worker has all credentials that are due. It is due every EXCHANGE_S while the node holds, uses or
-   needs slots, at once when a request finds none or another node needs one that has become free. The worker that finds
-   it due sends it: messages of one node have numbers, and neither Redis nor the node goes by an older one.
+   needs slots, every second while their figures are looked at, at once when a request finds none or another node needs
+   one that has become free. The worker that finds it due sends it: messages of one node have numbers, and neither Redis
+   nor the node goes by an older one.
 5. The node's memory never has more than Redis: granted is counted there first, given back here first.
 6. A lease that is not renewed ends after LEASE_S. What runs still is put back when the node is there again.
 7. While Redis is away, a node uses its share. Back after an absence, it asks for no more than its share for SETTLE_S:
@@ -98,7 +99,10 @@ class RedisSlots:
     def count(self, key: bytes) -> int:
         """See LeaseCounter."""
         lease = self._leases.get(key)
-        return self.counted.count(key) if lease is None else lease.count(self.clock())
+        if lease is None:
+            return self.counted.count(key)
+        self._active.add(lease)
+        return lease.count(self.clock())
 
     def may_ask(self, key: bytes) -> bool:
         """See SlotLeases."""

@@ -26,8 +26,9 @@ LEASE_S = 8.0
 USABLE_S = 7.0
 # While this worker does not reach Redis, what the node's others heard counts for so long.
 ALONE_S = 0.3
-# Figures of other nodes, for people to see.
-FIGURES_S = 2.0
+# What other nodes use, for people to see, and to know that a candidate is full. A node that uses no slot itself asks
+# for it every FIGURES_EVERY_S, until LOOKED_AT_S after it was last looked at.
+FIGURES_S, FIGURES_EVERY_S, LOOKED_AT_S = 2.5, 1.0, 60.0
 # A node that has used no slot for so long holds no idle one.
 BUSY_S = 1.0
 # A request that was refused and has left counts as a need for so long, so that others leave a slot for the next one.
@@ -79,6 +80,7 @@ class SlotLease:
     refused_at: float = -math.inf
     missed_at: float = -math.inf
     used_at: float = -math.inf
+    looked_at: float = -math.inf
     wall_clock: Callable[[], float] = field(default=time.time)
 
     def acquire(self, now: float, is_away: bool) -> bool:
@@ -111,6 +113,7 @@ class SlotLease:
 
     def count(self, now: float) -> int:
         """How many calls run, at all nodes as far as is known."""
+        self.looked_at = now
         own = self.counted.count(self.key)
         if self.record is None:
             return own
@@ -134,9 +137,16 @@ class SlotLease:
             return False
         if self.is_asked or now < self.missed_at + every_s:
             return self.may_ask(now)
-        return self.must_give_back() or now >= self.record.read().heard_at + every_s
+        heard_at = self.record.read().heard_at
+        if now < heard_at + every_s:
+            return self.must_give_back()
+        return now >= heard_at + FIGURES_EVERY_S or not self._is_idle(now)
 
     def is_quiet(self, now: float) -> bool:
+        """Whether there is nothing to tell or to ask until the next call."""
+        return self._is_idle(now) and now >= self.looked_at + LOOKED_AT_S
+
+    def _is_idle(self, now: float) -> bool:
         """Whether the node holds no slot and needs none, and Redis knows it."""
         if self.record is None:
             return True
