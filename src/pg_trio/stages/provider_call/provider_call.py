@@ -106,32 +106,37 @@ class ProviderCall:
 
         Raises ProviderCallFailed, ProviderDisabled, NoFitCandidate or Overloaded.
         """
-        plan = self._fit(plan, prompt, attempts)
-        tell_call = None if attempts.trace is None else attempts.trace.tell_call
-        exchange = partial(self._exchange.fetch_reply, prompt=prompt, tell_call=tell_call)
         asked = Asked(prompt.tools, ends_at, attempts, trio.current_time())
-        if plan.is_straight and (permit := self.memory.breakers.begin_closed(plan.candidates[0])) is not None:
-            return self._ask_straight(plan, asked, exchange, permit)
-        return self._ask_in_race(self._make_runner(plan, plan.answers, asked, exchange, WHOLE))
+        if plan.is_straight and prompt.native is None and not plan.is_picky:
+            permit = self.memory.breakers.begin_closed(plan.candidates[0])
+            if permit is not None:
+                return self._ask_straight(plan, asked, prompt, permit)
+        plan = self._fit(plan, prompt, attempts)
+        return self._ask_in_race(self._make_runner(plan, plan.answers, asked, self._fetch(prompt, attempts), WHOLE))
+
+    def _fetch(self, prompt: Prompt, attempts: Attempts) -> Callable[[Attempt[Candidate]], Awaitable[Reply]]:
+        """What fetches a candidate's answer."""
+        tell_call = None if attempts.trace is None else attempts.trace.tell_call
+        return partial(self._exchange.fetch_reply, prompt=prompt, tell_call=tell_call)
 
     async def _ask_in_race(self, runner: CallRunner[Reply]) -> Answered:
         won = await self._race(runner)
         return Answered(won.value, won.attempt.candidate)
 
-    async def _ask_straight(
-        self, plan: CallPlan, asked: Asked, exchange: Callable[[Attempt[Candidate]], Awaitable[Reply]], permit: Permit
-    ) -> Answered:
+    async def _ask_straight(self, plan: CallPlan, asked: Asked, prompt: Prompt, permit: Permit) -> Answered:
         """The answer of a lone candidate that is well: as a race of one, which begins only once the first try fails."""
         candidate, attempts, now = plan.candidates[0], asked.attempts, asked.now
         if self._hedges is not None:
             self._hedges.deposit()
         attempt = Attempt(candidate, 0, False, now, asked.ends_at)
         attempts.begin(attempt, now)
+        trace = attempts.trace
         try:
-            reply = await exchange(attempt)
+            reply = await self._exchange.fetch_reply(attempt, prompt, None if trace is None else trace.tell_call)
         except BaseException as error:
             runner = CallRunner(
-                exchange, WHOLE, self.memory, self._hedges, asked, plan, plan.answers, plan.candidates, None
+                self._fetch(prompt, attempts),
+                *(WHOLE, self.memory, self._hedges, asked, plan, plan.answers, plan.candidates, None),
             )
             runner.adopt(attempt, permit)
             failures = note_failure(attempt, error, runner)

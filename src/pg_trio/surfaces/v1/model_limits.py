@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from operator import truediv
 
-from pg_trio.domain.limits import LimitPolicy, LimitState
+from pg_trio.domain.limits import LimitPolicy, LimitsLeft, LimitState
 from pg_trio.domain.value import value
 
 # A client is told of these two kinds, by the unit of the limit's policy.
@@ -51,10 +51,9 @@ def render_anthropic_limits(states: Sequence[LimitState], now_s: float) -> bytes
 
 
 def _render(states: Sequence[LimitState], form: bytes, show_reset: Callable[[int], bytes]) -> bytes:
-    lines = b""
-    policies, remaining, _ = zip(*states)  # noqa: B905 # fields of the same objects
-    for kind in _kinds_of(policies, form):
-        left = tuple(map(remaining.__getitem__, kind.places))
+    lines, limits = b"", LimitsLeft.of(states)
+    for kind in _kinds_of(limits.policies, form):
+        left = [limits.left[place][0] for place in kind.places]
         shares = list(map(truediv, left, kind.quotas)) if None not in left else _share_known(left, kind.quotas)
         tightest = shares.index(min(shares))
         has_left, quota = left[tightest], kind.quotas[tightest]
