@@ -35,7 +35,7 @@ from pg_trio.errors import (
 from pg_trio.racing.byte_room import ByteRoom
 from pg_trio.racing.deadline import LastingScope
 from pg_trio.racing.large_work import LARGE_BYTES, LargeWork, work_owner
-from pg_trio.received_request import ReceivedRequest, check_request, join_earlier
+from pg_trio.received_request import ReceivedRequest, check_here, check_request, join_earlier
 from pg_trio.recorder import Recorder, Recorders
 from pg_trio.sources import AnswerRecord
 from pg_trio.stages.account import Account, Part, estimate_usage
@@ -172,7 +172,10 @@ class Pipeline:
             if reservation is None:
                 reservation = await self.budget.reserve(plan.spend, request, caller.token.grant)
             async with reservation:
-                request, redaction = await check_request(received, request, self.large_work)
+                if received.is_checked_here:
+                    request, redaction = check_here(received, request)
+                else:
+                    request, redaction = await check_request(received, request, self.large_work)
                 session = None
                 if plan.endpoint.sessions_enabled and (request.session_terms.starts or request.session_id is not None):
                     recorder.stage_began("session")
