@@ -57,7 +57,7 @@ from pg_trio.stores.opening import open_stores
 from pg_trio.stores.playground_tokens import PlaygroundTokens
 from pg_trio.stores.store_protocols import Engines, Ledger, Lifetime, Operators, Stores, Task, ViewedLog
 from pg_trio.surfaces.v1.embeddings.embedding_answer import write_vectors
-from pg_trio.traces import Traces, open_traces, pass_trace
+from pg_trio.traces import Traces, open_traces
 from pg_trio.transport.direct import DirectTransport
 from pg_trio.transport.prewarm import keep_warm
 from pg_trio.transports import list_warm, open_transports
@@ -311,7 +311,7 @@ def make_recorders(settings: Settings, stores: Stores, metering: Metering | None
         subscribers.insert(0, metering.subscriber)
     if traces is not None:
         subscribers.append(traces.subscriber)
-    recorders = Recorders(subscribers, begin_trace=pass_trace if traces is None else traces.begin)
+    recorders = Recorders(subscribers, begin_trace=None if traces is None else traces.begin)
     recorders.keeps_texts = settings.observe.capture_content and traces is not None
     return recorders
 
