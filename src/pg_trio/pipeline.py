@@ -11,6 +11,7 @@ nothing from a quota. A `with` block here holds everything that must be given ba
 from __future__ import annotations
 
 import math
+from collections.abc import Awaitable
 from functools import partial
 
 from attrs import frozen
@@ -46,7 +47,7 @@ from pg_trio.stages.guardrails import hold_beside, restore_reply
 from pg_trio.stages.open_session import OpenSession, Sessions
 from pg_trio.stages.provider_call import ProviderCall
 from pg_trio.stages.provider_call.rescue import RescuedSource
-from pg_trio.stages.rate_limit import Quota, RateLimit
+from pg_trio.stages.rate_limit import NOTHING_LENT, Quota, RateLimit
 from pg_trio.stages.relay import Relay, StreamClock, send_whole
 from pg_trio.stages.request_deadline import RequestDeadline, client_deadline
 from pg_trio.stages.schemas.ask_again import ask_again, may_ask_again
@@ -157,50 +158,64 @@ class Pipeline:
         find = self.catalogue.find_model_for if request.endpoint is None else self.catalogue.find_for
         return find(caller, name)
 
-    async def _serve(self, received: ReceivedRequest, request: ChatRequest) -> WholeAnswer | None:
-        """Take the request through limits and checks to a provider. Reservations are given back at the end."""
-        call, caller, plan, recorder = received.call, received.caller, received.plan, received.recorder
-        recorder.stage_began("rate_limit")
-        quota = self.rate_limit.take_nowait(call, caller.token, plan.limits)
+    def _serve(self, received: ReceivedRequest, request: ChatRequest) -> Awaitable[WholeAnswer | None]:
+        """Await it: take the request through limits and checks to a provider."""
+        received.recorder.stage_began("rate_limit")
+        quota = self.rate_limit.take_nowait(received.call, received.caller.token, received.plan.limits)
+        if quota is NOTHING_LENT:
+            return self._spend(received, request, quota)
+        return self._serve_on_loan(received, request, quota)
+
+    async def _serve_on_loan(
+        self, received: ReceivedRequest, request: ChatRequest, quota: Quota | None
+    ) -> WholeAnswer | None:
+        """The same where the quota is waited for, or is given back at the end."""
         if quota is None:
-            quota = await self.rate_limit.take(call, caller.token, plan.limits, request)
+            limits = received.plan.limits
+            quota = await self.rate_limit.take(received.call, received.caller.token, limits, request)
         async with quota:
-            if call.surface.only_counts:
-                return await self._count(received, request)
-            recorder.stage_began("budget")
-            reservation = self.budget.reserve_nowait(plan.spend, request, caller.token.grant)
-            if reservation is None:
-                reservation = await self.budget.reserve(plan.spend, request, caller.token.grant)
-            async with reservation:
-                if received.is_checked_here:
-                    request, redaction = check_here(received, request)
-                else:
-                    request, redaction = await check_request(received, request, self.large_work)
-                session = None
-                if plan.endpoint.sessions_enabled and (request.session_terms.starts or request.session_id is not None):
-                    recorder.stage_began("session")
-                    session = await self._open_session(received, request, reservation, quota)
-                if redaction is not None:
-                    request, session, redaction = renumber(received, request, session, redaction)
-                messages = request.messages if session is None else session.messages
+            return await self._spend(received, request, quota)
 
-                recorder.stage_began("prompt")
-                prompt = plan.prompt.apply(messages, request)
+    async def _spend(self, received: ReceivedRequest, request: ChatRequest, quota: Quota) -> WholeAnswer | None:
+        """Reserve the request's cost, check it and send it to a provider. The reservation is given back at the end."""
+        call, plan, recorder = received.call, received.plan, received.recorder
+        if call.surface.only_counts:
+            return await self._count(received, request)
+        recorder.stage_began("budget")
+        grant = received.caller.token.grant
+        reservation = self.budget.reserve_nowait(plan.spend, request, grant)
+        if reservation is None:
+            reservation = await self.budget.reserve(plan.spend, request, grant)
+        async with reservation:
+            if received.is_checked_here:
+                request, redaction = check_here(received, request)
+            else:
+                request, redaction = await check_request(received, request, self.large_work)
+            session = None
+            if plan.endpoint.sessions_enabled and (request.session_terms.starts or request.session_id is not None):
+                recorder.stage_began("session")
+                session = await self._open_session(received, request, reservation, quota)
+            if redaction is not None:
+                request, session, redaction = renumber(received, request, session, redaction)
+            messages = request.messages if session is None else session.messages
 
-                account = Account(reservation, quota, prompt, recorder.attempts)
-                checked = CheckedRequest(call, plan, request, received.deadline, account, recorder, session, redaction)
-                recorder.stage_began("provider")
-                if not request.stream:
-                    return await self._reply(checked)
-                if plan.endpoint.streaming_enabled:
-                    await self._stream(checked)
-                    return None
-                answer = await self._reply(checked)
-                if not call.surface.always_streams:
-                    return answer
-                received.deadline.hand_over()
-                await send_whole(call.open_stream(request, plan.endpoint, recorder, answer.session_id), answer)
+            recorder.stage_began("prompt")
+            prompt = plan.prompt.apply(messages, request)
+
+            account = Account(reservation, quota, prompt, recorder.attempts)
+            checked = CheckedRequest(call, plan, request, received.deadline, account, recorder, session, redaction)
+            recorder.stage_began("provider")
+            if not request.stream:
+                return await self._reply(checked)
+            if plan.endpoint.streaming_enabled:
+                await self._stream(checked)
                 return None
+            answer = await self._reply(checked)
+            if not call.surface.always_streams:
+                return answer
+            received.deadline.hand_over()
+            await send_whole(call.open_stream(request, plan.endpoint, recorder, answer.session_id), answer)
+            return None
 
     async def _count(self, received: ReceivedRequest, request: ChatRequest) -> WholeAnswer:
         """The estimate of the tokens that a provider would be sent, as the usage of an empty answer."""

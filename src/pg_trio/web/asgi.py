@@ -247,7 +247,7 @@ class GatewayRoutes:
 
     async def _answer(self, call: AsgiCall, lasting: object = None) -> HttpAnswer | None:
         """The answer to send, or None if the client left. Only cancellation leaves as an exception."""
-        request_id, gateway = call.head.request_id, self.gateway
+        gateway = self.gateway
         assert gateway is not None, NOT_RUNNING
         try:
             answer = await gateway.answer(call, lasting)
@@ -256,7 +256,7 @@ class GatewayRoutes:
             if call.has_started:
                 # A bug: what fails after the first byte is an event of the stream. No second answer may follow it.
                 raise
-            return call.surface.render_error(error, request_id, call.limits, call.tries)
+            return call.surface.render_error(error, call.head.request_id, call.limits, call.tries)
         except ClientLeft:
             return None
         except Exception:
@@ -264,6 +264,7 @@ class GatewayRoutes:
                 # Half a stream is out: the server closes the connection, and the client sees that it was cut.
                 raise
             # Its record has ended, so the line does not get the id by itself.
+            request_id = call.head.request_id
             logger.exception("request %s: unexpected error", request_id, extra={"request_id": str(request_id)})
             return call.surface.render_error(InternalError(), request_id, call.limits)
         finally:

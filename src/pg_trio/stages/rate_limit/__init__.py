@@ -47,7 +47,17 @@ from pg_trio.stages.rate_limit.limit_plans import (
     plan_buckets,
 )
 
-__all__ = ["HOUR_S", "MINUTE_S", "BucketPlan", "LimitPlan", "Loan", "Quota", "RateLimit", "TokenPlan"]
+__all__ = [
+    "HOUR_S",
+    "MINUTE_S",
+    "NOTHING_LENT",
+    "BucketPlan",
+    "LimitPlan",
+    "Loan",
+    "Quota",
+    "RateLimit",
+    "TokenPlan",
+]
 
 # How long requests take is not known: a client with too many under way asks again after this long.
 AT_ONCE_RETRY_S = 1
