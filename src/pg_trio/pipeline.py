@@ -152,11 +152,13 @@ class Pipeline:
 
     def _find_named(self, caller: Caller, request: ClientRequest, recorder: Recorder) -> EndpointPlan:
         """The plan of the endpoint, or of the model, that the body names."""
-        name = request.endpoint or request.model
-        assert name is not None  # the surface demands it there
-        recorder.slug_read(name)
-        find = self.catalogue.find_model_for if request.endpoint is None else self.catalogue.find_for
-        return find(caller, name)
+        slug, model = request.endpoint, request.model
+        if slug is not None:
+            recorder.slug_read(slug)
+            return self.catalogue.find_for(caller, slug)
+        assert model is not None  # the surface demands one of the two
+        recorder.slug_read(model)
+        return self.catalogue.find_model_for(caller, model)
 
     def _serve(self, received: ReceivedRequest, request: ChatRequest) -> Awaitable[WholeAnswer | None]:
         """Await it: take the request through limits and checks to a provider."""

@@ -32,9 +32,13 @@ _ANTHROPIC = (
 
 @value(slots=True)
 class _Kind:
-    """The limits of one kind: their places among the request's, and the quota, the window and the lines of each."""
+    """The limits of one kind: their places among the request's, and the quota, the window and the lines of each.
+
+    `has_all`: no limit of the request is of another kind.
+    """
 
     places: tuple[int, ...]
+    has_all: bool
     quotas: tuple[int, ...]
     windows_s: tuple[int, ...]
     lines: tuple[bytes, ...]
@@ -42,18 +46,19 @@ class _Kind:
 
 def render_openai_limits(states: Sequence[LimitState]) -> bytes:
     """The header lines in OpenAI's form; empty without limits."""
-    return _render(states, _OPENAI, _duration) if states else b""
+    return _render(LimitsLeft.of(states), _OPENAI, _duration)
 
 
 def render_anthropic_limits(states: Sequence[LimitState], now_s: float) -> bytes:
     """The header lines in Anthropic's form. `now_s` is Unix seconds."""
-    return _render(states, _ANTHROPIC, lambda reset_s: _moment(now_s + reset_s)) if states else b""
+    return _render(LimitsLeft.of(states), _ANTHROPIC, lambda reset_s: _moment(now_s + reset_s))
 
 
-def _render(states: Sequence[LimitState], form: bytes, show_reset: Callable[[int], bytes]) -> bytes:
-    lines, limits = b"", LimitsLeft.of(states)
+def _render(limits: LimitsLeft, form: bytes, show_reset: Callable[[int], bytes]) -> bytes:
+    lines = b""
     for kind in _kinds_of(limits.policies, form):
-        left = [limits.left[place][0] for place in kind.places]
+        # Nearly always all of them are of one kind.
+        left, _ = zip(*(limits.left if kind.has_all else map(limits.left.__getitem__, kind.places)))  # noqa: B905
         shares = list(map(truediv, left, kind.quotas)) if None not in left else _share_known(left, kind.quotas)
         tightest = shares.index(min(shares))
         has_left, quota = left[tightest], kind.quotas[tightest]
@@ -78,7 +83,8 @@ def _kinds_of(policies: tuple[LimitPolicy, ...], form: bytes) -> list[_Kind]:
         quotas = tuple(policies[place].quota for place in places)
         windows_s = tuple(policies[place].window_s or 0 for place in places)
         if places:
-            kinds.append(_Kind(places, quotas, windows_s, tuple(form % {b"kind": name, b"quota": q} for q in quotas)))
+            lines = tuple(form % {b"kind": name, b"quota": quota} for quota in quotas)
+            kinds.append(_Kind(places, len(places) == len(policies), quotas, windows_s, lines))
     return kinds
 
 

@@ -58,7 +58,7 @@ def read_chat_completion(body: bytes, limits: ReadLimits, head: RequestHead) -> 
         raise BadRequest("messages: is required.")
     messages = read_messages(fields["messages"], limits.max_messages)
     stream = fields.get("stream") is not None and read_flag(fields["stream"], "stream")
-    if not head.fields and fields.keys() <= _PLAIN_FIELDS and len(messages) == 1 and messages[0].role != "tool":
+    if len(messages) == 1 and not head.fields and fields.keys() <= _PLAIN_FIELDS and messages[0].role != "tool":
         # As most requests are.
         return ChatRequest(messages, fields, None, stream, None, (), None, NO_OPTIONS, model, NO_NEW_SESSION)
     session: dict[str, Any] = read_session(head)
