@@ -148,6 +148,12 @@ class Catalogue:
         except KeyError:
             return self._compile_first(caller.project, slug)
 
+    def find_named(self, caller: Caller, slug: str | None, model: str) -> EndpointPlan:
+        """The plan of the endpoint, or of the model without one, that a body names. Raises as the two others do."""
+        if slug is not None:
+            return self.find_for(caller, slug)
+        return self.find_model_for(caller, model)
+
     def find_model_for(self, caller: Caller, name: str) -> EndpointPlan:
         """See `find_model`, for this caller. Raises ModelNotFound, EndpointNotGranted."""
         if caller.token.grant is not None:

@@ -21,7 +21,6 @@ from pg_trio.checked_request import CheckedRequest, renumber
 from pg_trio.config.settings import GatewaySettings
 from pg_trio.domain.call import Answered, Call, EmbeddingAnswer, WholeAnswer
 from pg_trio.domain.chat import ChatRequest, Prompt, Usage, estimate_tokens
-from pg_trio.domain.client_request import ClientRequest
 from pg_trio.domain.embeddings import EmbeddingRequest
 from pg_trio.domain.project import Caller
 from pg_trio.embedding_pipeline import EmbeddingPipeline
@@ -145,20 +144,12 @@ class Pipeline:
         if plan is None:
             if request.stream and call.surface.always_streams:
                 deadline.drop_sdk_limit()
-            plan = self._find_named(caller, request, recorder)
+            # The body names the one or the other: the surface has seen to it.
+            recorder.slug_read(request.endpoint or request.model or "")
+            plan = self.catalogue.find_named(caller, request.endpoint, request.model or "")
             recorder.endpoint_found(plan.endpoint)
             deadline.start(plan.endpoint)
         return ReceivedRequest(call, caller, plan, request, size, deadline, recorder)
-
-    def _find_named(self, caller: Caller, request: ClientRequest, recorder: Recorder) -> EndpointPlan:
-        """The plan of the endpoint, or of the model, that the body names."""
-        slug, model = request.endpoint, request.model
-        if slug is not None:
-            recorder.slug_read(slug)
-            return self.catalogue.find_for(caller, slug)
-        assert model is not None  # the surface demands one of the two
-        recorder.slug_read(model)
-        return self.catalogue.find_model_for(caller, model)
 
     def _serve(self, received: ReceivedRequest, request: ChatRequest) -> Awaitable[WholeAnswer | None]:
         """Await it: take the request through limits and checks to a provider."""
@@ -173,18 +164,16 @@ class Pipeline:
     ) -> WholeAnswer | None:
         """The same where the quota is waited for, or is given back at the end."""
         if quota is None:
-            limits = received.plan.limits
-            quota = await self.rate_limit.take(received.call, received.caller.token, limits, request)
+            quota = await self.rate_limit.take(received.call, received.caller.token, received.plan.limits, request)
         async with quota:
             return await self._spend(received, request, quota)
 
     async def _spend(self, received: ReceivedRequest, request: ChatRequest, quota: Quota) -> WholeAnswer | None:
         """Reserve the request's cost, check it and send it to a provider. The reservation is given back at the end."""
-        call, plan, recorder = received.call, received.plan, received.recorder
+        call, plan, recorder, grant = received.call, received.plan, received.recorder, received.caller.token.grant
         if call.surface.only_counts:
             return await self._count(received, request)
         recorder.stage_began("budget")
-        grant = received.caller.token.grant
         reservation = self.budget.reserve_nowait(plan.spend, request, grant)
         if reservation is None:
             reservation = await self.budget.reserve(plan.spend, request, grant)
@@ -203,7 +192,6 @@ class Pipeline:
 
             recorder.stage_began("prompt")
             prompt = plan.prompt.apply(messages, request)
-
             account = Account(reservation, quota, prompt, recorder.attempts)
             checked = CheckedRequest(call, plan, request, received.deadline, account, recorder, session, redaction)
             recorder.stage_began("provider")
