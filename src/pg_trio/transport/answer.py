@@ -27,8 +27,8 @@ _FRAMING_BYTES_PER_BODY_BYTE = 8
 
 
 class Answer:
-    """Reads one answer. `status` and `headers()` are valid once `has_head` is set. `is_whole` is set at the answer's
-    end."""
+    """Reads one answer. `status`, `fields` and `headers()` are valid once `has_head` is set. `is_whole` is set at the
+    answer's end. `fields` are the headers by their names in lower case; of a repeated name the last one."""
 
     # ── attributes of the class until they are set ───────────────────────────────────────────────────────────────────
 
@@ -62,11 +62,7 @@ class Answer:
 
     def headers(self) -> Mapping[str, str]:
         """Names in lower case; of a repeated name the last one."""
-        return _Headers(self._fields)
-
-    def has_header(self, name: bytes) -> bool:
-        """Whether a header of that (lower-case) name is there."""
-        return name in self._fields
+        return _Headers(self.fields)
 
     def take_body(self) -> bytes:
         """The body's bytes that arrived since the last call."""
@@ -105,7 +101,7 @@ class Answer:
 
     def _begin_head(self) -> None:
         """Let a new parser begin."""
-        self._fields: dict[bytes, bytes] = {}
+        self.fields: dict[bytes, bytes] = {}
         self._parser = parser = httptools.HttpResponseParser(self)
         parser.set_dangerous_leniencies(lenient_spaces_after_chunk_size=True)
 
@@ -161,7 +157,7 @@ class Answer:
     def _end_with_connection(self) -> None:
         if not self.has_head:
             raise UpstreamBroken("connection closed before an answer came")
-        if self.has_header(b"content-length") or self.has_header(b"transfer-encoding"):
+        if b"content-length" in self.fields or b"transfer-encoding" in self.fields:
             raise UpstreamBroken("connection closed before the answer was whole")
         self.is_whole = True
 
@@ -170,21 +166,21 @@ class Answer:
     @property
     def on_header(self) -> Callable[[bytes, bytes], None]:
         """Takes one field. A function of ours would take most of the time of reading a head with twenty fields."""
-        return self._fields.__setitem__
+        return self.fields.__setitem__
 
     def on_message_begin(self) -> None:
         if self.is_whole:
             raise _ExcessFound
 
     def on_headers_complete(self) -> None:
-        parser, fields = self._parser, self._fields
+        parser, fields = self._parser, self.fields
         assert parser is not None
         self.status = status = parser.get_status_code()
         if status < 200:
             fields.clear()
             return
         # Trailers come to the fields as they were.
-        self._fields = dict(zip(map(bytes.lower, fields), fields.values()))  # noqa: B905 # of the same object
+        self.fields = dict(zip(map(bytes.lower, fields), fields.values()))  # noqa: B905 # of the same object
         self.has_head = True
         self._keeps_alive = parser.should_keep_alive()
 

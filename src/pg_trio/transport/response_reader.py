@@ -29,7 +29,7 @@ class DirectResponse:
         self._may_reuse = may_reuse
         self.status = answer.status
         self.headers: Mapping[str, str] = answer.headers()
-        if answer.has_header(b"content-encoding"):
+        if b"content-encoding" in answer.fields:
             self._decoder = decoder_for(self.headers["content-encoding"], answer.max_body_bytes)
         if answer.is_whole:
             self._let_go()
