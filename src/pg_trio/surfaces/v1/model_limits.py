@@ -10,7 +10,7 @@ Sources, read 2026-11: OpenAI, "Rate limits", section "Rate limits in headers"; 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from operator import truediv
@@ -59,8 +59,8 @@ def _render(limits: LimitsLeft, form: bytes, show_reset: Callable[[int], bytes])
     for kind in _kinds_of(limits.policies, form):
         # Nearly always all of them are of one kind.
         left, _ = zip(*(limits.left if kind.has_all else map(limits.left.__getitem__, kind.places)))  # noqa: B905
-        shares = list(map(truediv, left, kind.quotas)) if None not in left else _share_known(left, kind.quotas)
-        tightest = shares.index(min(shares))
+        shares = map(truediv, left, kind.quotas) if None not in left else _share_known(left, kind.quotas)
+        _, tightest = min(zip(shares, range(len(left))))  # noqa: B905 # one of each
         has_left, quota = left[tightest], kind.quotas[tightest]
         if has_left is not None:
             # Buckets refill evenly.
@@ -69,7 +69,7 @@ def _render(limits: LimitsLeft, form: bytes, show_reset: Callable[[int], bytes])
     return lines
 
 
-def _share_known(left: Sequence[int | None], quotas: Sequence[int]) -> list[float]:
+def _share_known(left: Sequence[int | None], quotas: Sequence[int]) -> Iterable[float]:
     """The share that is left of each limit; all of one that was not looked up."""
     return [1.0 if one is None else one / quota for one, quota in zip(left, quotas, strict=True)]
 
