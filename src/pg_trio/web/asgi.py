@@ -95,6 +95,8 @@ class Client:
 class GatewayRoutes:
     """An ASGI application: the surfaces' routes, and `inner` for the rest. `gateway` is set while the application runs.
 
+    `lifespan` serves the server's lifespan scope; without it, `inner` does.
+
     `trusted_proxies` are networks whose word on a client's address is taken. `attach` chooses how a client is attached
     to the work of its request; without it, every request ends with its client (pg_trio.attachment).
     """
@@ -109,9 +111,10 @@ class GatewayRoutes:
         streams: StreamRoutes | None = None,
     ) -> None:
         self.streams = streams
+        self.lifespan: AsgiApp | None = None
         self._attach = attach
         self._cors = cors
-        self._inner = inner
+        self.inner = inner
         self._surfaces = SurfaceTable(surfaces)
         self._trusted = read_networks(trusted_proxies)
         self._sockets = SocketRoute(self._trusted, cors, lambda: self.is_ready)
@@ -165,12 +168,14 @@ class GatewayRoutes:
 
     def _find_other(self, scope: Scope) -> AsgiApp:
         """What serves a scope that no surface matches."""
+        if scope["type"] == "lifespan":
+            return self.lifespan or self.inner
         if scope["type"] == "websocket":
             gateway: Any = self.gateway
             is_ours = gateway is not None and covers_socket(read_path(scope))
             return partial(self._sockets.serve, gateway) if is_ours else refuse_websocket
-        app = self._inner if has_plain_path(scope) else refuse_path
-        if app is self._inner and self.streams is not None and scope["type"] == "http":
+        app = self.inner if has_plain_path(scope) else refuse_path
+        if app is self.inner and self.streams is not None and scope["type"] == "http":
             app = self.streams.find(read_path(scope)) or app
         project = self._cors.find(read_path(scope)) if self._cors and scope["type"] == "http" else None
         return app if project is None or self._cors is None else CorsApp(app, self._cors, project)
