@@ -51,22 +51,34 @@ class DirectTransport:
         route = find_reachable_route(request.url, request.allow_private_addresses)
         message = encode_request(request, route)
         connection = self._pool.take(route.origin, trio.current_time())
-        if connection is not None:
+        is_reused = connection is not None
+        if connection is None:
+            connection = await self._connect(route.origin)
+        while True:
             answer = Answer(self._head_bytes, self._stream_bytes if request.is_stream else self._body_bytes)
-            exchange = self._exchange(connection, message, answer)
-            # It has the only one: a large one is kept no longer than until it is sent.
-            del message
             try:
-                return await exchange
-            except UpstreamBroken:
-                if answer.has_begun:
+                try:
+                    # Usually the socket's buffer takes everything at once; a wait would cost a nursery.
+                    sent = connection.send_nowait(message)
+                except OSError:
+                    # The peer accepts nothing: reading returns its answer, or fails for the same reason.
+                    was_sent = False
+                else:
+                    was_sent = sent == len(message) or await _send_rest(connection, answer, memoryview(message)[sent:])
+                # A large one is kept no longer than until it is sent.
+                del message
+                while not answer.has_head:
+                    answer.feed(await connection.receive())
+            except BaseException as error:
+                connection.close()
+                answer.let_go()
+                if not is_reused or answer.has_begun or not isinstance(error, UpstreamBroken):
                     raise
+            else:
+                return DirectResponse(connection, answer, self._pool, may_reuse=was_sent)
+            # Rule 2.
             message = encode_request(request, route)
-        connection = await self._connect(route.origin)
-        answer = Answer(self._head_bytes, self._stream_bytes if request.is_stream else self._body_bytes)
-        exchange = self._exchange(connection, message, answer)
-        del message
-        return await exchange
+            connection, is_reused = await self._connect(route.origin), False
 
     async def prewarm(self, url: str, count: int, allow_private: bool = False) -> int:
         """Open connections until `count` are idle for the URL's origin; returns how many are. A failed one is
@@ -104,26 +116,6 @@ class DirectTransport:
         connection = await self._connector.connect(origin)
         self._pool.adopt(connection)
         return connection
-
-    async def _exchange(self, connection: Connection, message: bytes, answer: Answer) -> DirectResponse:
-        """Owns the connection, and hands it to the response or the pool, or closes it."""
-        try:
-            # Usually the socket's buffer takes everything at once; a wait would cost a nursery.
-            try:
-                sent = connection.send_nowait(message)
-            except OSError:
-                # The peer accepts nothing: reading returns its answer, or fails for the same reason.
-                was_sent = False
-            else:
-                was_sent = sent == len(message) or await _send_rest(connection, answer, memoryview(message)[sent:])
-            del message
-            while not answer.has_head:
-                answer.feed(await connection.receive())
-        except BaseException:
-            connection.close()
-            answer.let_go()
-            raise
-        return DirectResponse(connection, answer, self._pool, may_reuse=was_sent)
 
 
 async def _send_rest(connection: Connection, answer: Answer, rest: memoryview) -> bool:
