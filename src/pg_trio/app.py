@@ -14,7 +14,7 @@ A worker of `pg-trio serve` has the same applications, but Quart is loaded when 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, cast
 
@@ -70,7 +70,8 @@ def create_app(
     inner = cast(AsgiApp, app.asgi_app)
     find_parts.append(parts := _make_parts(settings, inner, surfaces, seat))
     around = Surroundings(live, engines, seat)
-    app.asgi_app = GatewayLifespan(settings, parts.routes, around)  # type: ignore[method-assign, assignment]
+    parts.routes.lifespan = GatewayLifespan(settings, parts.routes, around)
+    app.asgi_app = parts.routes  # type: ignore[method-assign, assignment]
     app.extensions["pg_trio"] = parts
     return app
 
@@ -143,7 +144,9 @@ class WorkerApp:
     @property
     def public(self) -> AsgiApp:
         """Of the public address."""
-        return GatewayLifespan(self.settings, self.parts.routes, Surroundings(seat=self.seat))
+        routes = self.parts.routes
+        routes.lifespan = GatewayLifespan(self.settings, routes, Surroundings(seat=self.seat))
+        return routes
 
     def make_admin(self, ask_reload: Callable[[], None]) -> AsgiApp:
         """Of the admin address: see make_admin_app."""
@@ -153,20 +156,16 @@ class WorkerApp:
 
 
 class GatewayLifespan:
-    """Wraps an ASGI application: opens the gateway before the server starts it, closes it before shutdown completes."""
+    """Serves the lifespan of an ASGI application: opens the gateway before the server starts it, closes it before
+    shutdown completes."""
 
     def __init__(self, settings: Settings, routes: GatewayRoutes, around: Surroundings) -> None:
         self._settings = settings
         self._routes = routes
         self._around = around
 
-    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        """Serve one ASGI scope."""
-        serve = self._live if scope["type"] == "lifespan" else self._routes
-        return serve(scope, receive, send)
-
-    async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """The server's lifespan: what it is told last, that shutdown is complete, is true when it is told."""
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve the lifespan. What the server is told last, that shutdown is complete, is true when it is told."""
         last: list[AsgiEvent] = []
 
         async def hold_last(event: AsgiEvent) -> None:
@@ -193,7 +192,7 @@ class GatewayLifespan:
                 self._routes.gateway = gateway
                 if self._routes.streams is not None:
                     self._routes.streams.gateway = gateway
-                await self._routes(scope, receive, hold_last)
+                await self._routes.inner(scope, receive, hold_last)
                 self._routes.gateway = None
                 # The connections are drained. A work without one has had its time with them.
                 await gateway.works.drain(0)

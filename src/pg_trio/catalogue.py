@@ -148,11 +148,16 @@ class Catalogue:
         except KeyError:
             return self._compile_first(caller.project, slug)
 
-    def find_model_for(self, caller: Caller, name: str) -> EndpointPlan:
-        """See `find_model`, for this caller. Raises ModelNotFound, EndpointNotGranted."""
+    def find_named(self, caller: Caller, slug: str | None, model: str) -> EndpointPlan:
+        """The plan of the endpoint that a body names, for this caller; without one, of the model (see `find_model`).
+
+        Raises EndpointNotFound, ModelNotFound, EndpointNotGranted.
+        """
+        if slug is not None:
+            return self.find_for(caller, slug)
         if caller.token.grant is not None:
-            return self._find_granted(caller, name, self.find_model)
-        return self.find_model(caller.project, name)
+            return self._find_granted(caller, model, self.find_model)
+        return self.find_model(caller.project, model)
 
     def _find_granted(self, caller: Caller, name: str, find: Callable[[Project, str], EndpointPlan]) -> EndpointPlan:
         """What a client token may call by this name."""

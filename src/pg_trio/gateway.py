@@ -11,18 +11,18 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from functools import partial
 from hashlib import sha256
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 from uuid import UUID
 
 import trio
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from pg_trio.attachment import OwnedWorks
 from pg_trio.attachment.answer_store import AnswerStore
 from pg_trio.catalogue import Catalogue, PlanCompiler
 from pg_trio.config.settings import ServerSettings, Settings
 from pg_trio.config.time_zone import find_zone
-from pg_trio.domain.call import Call, EmbeddingAnswer, Kept, RequestHead, WholeAnswer
+from pg_trio.domain.call import EmbeddingAnswer, Kept, RequestHead, WholeAnswer
 from pg_trio.domain.client_grant import ClientGrant
 from pg_trio.domain.limits import LimitState
 from pg_trio.domain.mint_terms import MintTerms
@@ -57,7 +57,7 @@ from pg_trio.stores.opening import open_stores
 from pg_trio.stores.playground_tokens import PlaygroundTokens
 from pg_trio.stores.store_protocols import Engines, Ledger, Lifetime, Operators, Stores, Task, ViewedLog
 from pg_trio.surfaces.v1.embeddings.embedding_answer import write_vectors
-from pg_trio.traces import Traces, open_traces, pass_trace
+from pg_trio.traces import Traces, open_traces
 from pg_trio.transport.direct import DirectTransport
 from pg_trio.transport.prewarm import keep_warm
 from pg_trio.transports import list_warm, open_transports
@@ -67,6 +67,7 @@ from pg_trio.web.idempotent_call import KeyTerms
 from pg_trio.web.websocket import HandshakeCall, OpenSockets
 
 T = TypeVar("T")
+Answering: TypeAlias = Callable[..., Awaitable[WholeAnswer | EmbeddingAnswer | None]]
 
 logger = logging.getLogger("pg_trio.gateway")
 
@@ -89,6 +90,12 @@ class RunningGateway:
     sockets: OpenSockets
     # None where requests are not counted.
     metrics: MetricsPage | None = None
+    # See Pipeline.answer. Not a method, which would cost each request another call.
+    answer: Answering = field(init=False, repr=False)
+
+    @answer.default
+    def _find_answer(self) -> Answering:
+        return self.pipeline.answer
 
     @property
     def disabled_providers(self) -> frozenset[str]:
@@ -120,12 +127,6 @@ class RunningGateway:
         if len(body) <= LARGE_BYTES:
             return sha256(body).digest()
         return await self.pipeline.large_work.call(len(body), lambda: sha256(body).digest())
-
-    def answer(
-        self, call: Call, lasting: LastingScope | None = None
-    ) -> Awaitable[WholeAnswer | EmbeddingAnswer | None]:
-        """See Pipeline.answer."""
-        return self.pipeline.answer(call, lasting)
 
     def make_lasting_scope(self) -> LastingScope:
         """For a client's connection, whose task answers its calls one after the other."""
@@ -310,7 +311,7 @@ def make_recorders(settings: Settings, stores: Stores, metering: Metering | None
         subscribers.insert(0, metering.subscriber)
     if traces is not None:
         subscribers.append(traces.subscriber)
-    recorders = Recorders(subscribers, begin_trace=pass_trace if traces is None else traces.begin)
+    recorders = Recorders(subscribers, begin_trace=None if traces is None else traces.begin)
     recorders.keeps_texts = settings.observe.capture_content and traces is not None
     return recorders
 

@@ -11,6 +11,7 @@ nothing from a quota. A `with` block here holds everything that must be given ba
 from __future__ import annotations
 
 import math
+from collections.abc import Awaitable
 from functools import partial
 
 from attrs import frozen
@@ -20,7 +21,6 @@ from pg_trio.checked_request import CheckedRequest, renumber
 from pg_trio.config.settings import GatewaySettings
 from pg_trio.domain.call import Answered, Call, EmbeddingAnswer, WholeAnswer
 from pg_trio.domain.chat import ChatRequest, Prompt, Usage, estimate_tokens
-from pg_trio.domain.client_request import ClientRequest
 from pg_trio.domain.embeddings import EmbeddingRequest
 from pg_trio.domain.project import Caller
 from pg_trio.embedding_pipeline import EmbeddingPipeline
@@ -35,7 +35,7 @@ from pg_trio.errors import (
 from pg_trio.racing.byte_room import ByteRoom
 from pg_trio.racing.deadline import LastingScope
 from pg_trio.racing.large_work import LARGE_BYTES, LargeWork, work_owner
-from pg_trio.received_request import ReceivedRequest, check_request, join_earlier
+from pg_trio.received_request import ReceivedRequest, check_here, check_request, join_earlier
 from pg_trio.recorder import Recorder, Recorders
 from pg_trio.sources import AnswerRecord
 from pg_trio.stages.account import Account, Part, estimate_usage
@@ -46,7 +46,7 @@ from pg_trio.stages.guardrails import hold_beside, restore_reply
 from pg_trio.stages.open_session import OpenSession, Sessions
 from pg_trio.stages.provider_call import ProviderCall
 from pg_trio.stages.provider_call.rescue import RescuedSource
-from pg_trio.stages.rate_limit import Quota, RateLimit
+from pg_trio.stages.rate_limit import NOTHING_LENT, Quota, RateLimit
 from pg_trio.stages.relay import Relay, StreamClock, send_whole
 from pg_trio.stages.request_deadline import RequestDeadline, client_deadline
 from pg_trio.stages.schemas.ask_again import ask_again, may_ask_again
@@ -144,60 +144,68 @@ class Pipeline:
         if plan is None:
             if request.stream and call.surface.always_streams:
                 deadline.drop_sdk_limit()
-            plan = self._find_named(caller, request, recorder)
+            # The body names the one or the other: the surface has seen to it.
+            recorder.slug_read(request.endpoint or request.model or "")
+            plan = self.catalogue.find_named(caller, request.endpoint, request.model or "")
             recorder.endpoint_found(plan.endpoint)
             deadline.start(plan.endpoint)
         return ReceivedRequest(call, caller, plan, request, size, deadline, recorder)
 
-    def _find_named(self, caller: Caller, request: ClientRequest, recorder: Recorder) -> EndpointPlan:
-        """The plan of the endpoint, or of the model, that the body names."""
-        name = request.endpoint or request.model
-        assert name is not None  # the surface demands it there
-        recorder.slug_read(name)
-        find = self.catalogue.find_model_for if request.endpoint is None else self.catalogue.find_for
-        return find(caller, name)
+    def _serve(self, received: ReceivedRequest, request: ChatRequest) -> Awaitable[WholeAnswer | None]:
+        """Await it: take the request through limits and checks to a provider."""
+        received.recorder.stage_began("rate_limit")
+        quota = self.rate_limit.take_nowait(received.call, received.caller.token, received.plan.limits)
+        if quota is NOTHING_LENT:
+            return self._spend(received, request, quota)
+        return self._serve_on_loan(received, request, quota)
 
-    async def _serve(self, received: ReceivedRequest, request: ChatRequest) -> WholeAnswer | None:
-        """Take the request through limits and checks to a provider. Reservations are given back at the end."""
-        call, caller, plan, recorder = received.call, received.caller, received.plan, received.recorder
-        recorder.stage_began("rate_limit")
-        quota = self.rate_limit.take_nowait(call, caller.token, plan.limits)
+    async def _serve_on_loan(
+        self, received: ReceivedRequest, request: ChatRequest, quota: Quota | None
+    ) -> WholeAnswer | None:
+        """The same where the quota is waited for, or is given back at the end."""
         if quota is None:
-            quota = await self.rate_limit.take(call, caller.token, plan.limits, request)
+            quota = await self.rate_limit.take(received.call, received.caller.token, received.plan.limits, request)
         async with quota:
-            if call.surface.only_counts:
-                return await self._count(received, request)
-            recorder.stage_began("budget")
-            reservation = self.budget.reserve_nowait(plan.spend, request, caller.token.grant)
-            if reservation is None:
-                reservation = await self.budget.reserve(plan.spend, request, caller.token.grant)
-            async with reservation:
+            return await self._spend(received, request, quota)
+
+    async def _spend(self, received: ReceivedRequest, request: ChatRequest, quota: Quota) -> WholeAnswer | None:
+        """Reserve the request's cost, check it and send it to a provider. The reservation is given back at the end."""
+        call, plan, recorder, grant = received.call, received.plan, received.recorder, received.caller.token.grant
+        if call.surface.only_counts:
+            return await self._count(received, request)
+        recorder.stage_began("budget")
+        reservation = self.budget.reserve_nowait(plan.spend, request, grant)
+        if reservation is None:
+            reservation = await self.budget.reserve(plan.spend, request, grant)
+        async with reservation:
+            if received.is_checked_here:
+                request, redaction = check_here(received, request)
+            else:
                 request, redaction = await check_request(received, request, self.large_work)
-                session = None
-                if plan.endpoint.sessions_enabled and (request.session_terms.starts or request.session_id is not None):
-                    recorder.stage_began("session")
-                    session = await self._open_session(received, request, reservation, quota)
-                if redaction is not None:
-                    request, session, redaction = renumber(received, request, session, redaction)
-                messages = request.messages if session is None else session.messages
+            session = None
+            if plan.endpoint.sessions_enabled and (request.session_terms.starts or request.session_id is not None):
+                recorder.stage_began("session")
+                session = await self._open_session(received, request, reservation, quota)
+            if redaction is not None:
+                request, session, redaction = renumber(received, request, session, redaction)
+            messages = request.messages if session is None else session.messages
 
-                recorder.stage_began("prompt")
-                prompt = plan.prompt.apply(messages, request)
-
-                account = Account(reservation, quota, prompt, recorder.attempts)
-                checked = CheckedRequest(call, plan, request, received.deadline, account, recorder, session, redaction)
-                recorder.stage_began("provider")
-                if not request.stream:
-                    return await self._reply(checked)
-                if plan.endpoint.streaming_enabled:
-                    await self._stream(checked)
-                    return None
-                answer = await self._reply(checked)
-                if not call.surface.always_streams:
-                    return answer
-                received.deadline.hand_over()
-                await send_whole(call.open_stream(request, plan.endpoint, recorder, answer.session_id), answer)
+            recorder.stage_began("prompt")
+            prompt = plan.prompt.apply(messages, request)
+            account = Account(reservation, quota, prompt, recorder.attempts)
+            checked = CheckedRequest(call, plan, request, received.deadline, account, recorder, session, redaction)
+            recorder.stage_began("provider")
+            if not request.stream:
+                return await self._reply(checked)
+            if plan.endpoint.streaming_enabled:
+                await self._stream(checked)
                 return None
+            answer = await self._reply(checked)
+            if not call.surface.always_streams:
+                return answer
+            received.deadline.hand_over()
+            await send_whole(call.open_stream(request, plan.endpoint, recorder, answer.session_id), answer)
+            return None
 
     async def _count(self, received: ReceivedRequest, request: ChatRequest) -> WholeAnswer:
         """The estimate of the tokens that a provider would be sent, as the usage of an empty answer."""

@@ -32,6 +32,11 @@ class ReceivedRequest:
     deadline: RequestDeadline
     recorder: Recorder
 
+    @property
+    def is_checked_here(self) -> bool:
+        """Whether its checks wait for nothing: it is small, and no other service checks it."""
+        return self.plan.remote is None and self.size <= LARGE_BYTES
+
     def whose(self) -> Whose:
         """What other services are told of a text that they check."""
         project, slug = str(self.caller.project.uuid), self.plan.endpoint.slug
@@ -66,15 +71,13 @@ async def check_request(
 
     Also what is to be put back into the answer; None if there is nothing.
     """
+    if received.is_checked_here:
+        return check_here(received, request)
     plan, size, recorder = received.plan, received.size, received.recorder
     redaction = None
     recorder.stage_began("guardrails")
-    guards = plan.guards
-    if guards is not None:
-        if size <= LARGE_BYTES:
-            request, verdicts, redaction = guards.check(request)
-        else:
-            request, verdicts, redaction = await large_work.call(size, guards.check, request)
+    if plan.guards is not None:
+        request, verdicts, redaction = await large_work.call(size, plan.guards.check, request)
         for verdict in verdicts:
             recorder.guardrail_decided(verdict)
     if plan.remote is not None:
@@ -82,10 +85,23 @@ async def check_request(
     recorder.request_guarded(request)
 
     recorder.stage_began("input_schema")
-    schema = plan.input_schema
-    if schema is not None:
-        if size <= LARGE_BYTES:
-            schema.check(request.body)
-        else:
-            await large_work.call(size, schema.check, request.body)
+    if plan.input_schema is not None:
+        await large_work.call(size, plan.input_schema.check, request.body)
+    return request, redaction
+
+
+def check_here(received: ReceivedRequest, request: Checked) -> tuple[Checked, Redaction | None]:
+    """The same for a small request that no other service checks: nothing is waited for."""
+    plan, recorder = received.plan, received.recorder
+    redaction = None
+    recorder.stage_began("guardrails")
+    if plan.guards is not None:
+        request, verdicts, redaction = plan.guards.check(request)
+        for verdict in verdicts:
+            recorder.guardrail_decided(verdict)
+    recorder.request_guarded(request)
+
+    recorder.stage_began("input_schema")
+    if plan.input_schema is not None:
+        plan.input_schema.check(request.body)
     return request, redaction

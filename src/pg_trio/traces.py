@@ -11,7 +11,7 @@ from attrs import frozen
 from pg_trio import __version__
 from pg_trio.config.settings import Settings
 from pg_trio.domain.call import RequestHead
-from pg_trio.domain.trace_context import AttemptTrace, pass_on
+from pg_trio.domain.trace_context import AttemptTrace
 from pg_trio.observe.trace_facts import write_servers
 from pg_trio.observe.trace_feed import TraceFeed
 from pg_trio.observe.tracing import Sampling, Tracing
@@ -56,9 +56,3 @@ def find_server(base_url: str) -> tuple[str, int]:
     """`server.address` and `server.port` of a base URL."""
     url = urlsplit(base_url)
     return url.hostname or "", url.port or (443 if url.scheme == "https" else 80)
-
-
-def pass_trace(head: RequestHead) -> AttemptTrace | None:
-    """What calls are told of a request's trace by a gateway that exports none: what its client said."""
-    origin = head.origin
-    return None if origin.traceparent is None else pass_on(origin.traceparent, origin.tracestate)

@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
-from uuid import UUID, uuid4
+from os import urandom
+from uuid import UUID, SafeUUID
+
+_UNKNOWN = SafeUUID.unknown
+# The bits of the version (4) and of the variant (binary 10), and all others.
+_FIXED = 0x4 << 76 | 0x2 << 62
+_RANDOM = (1 << 128) - 1 - (0xF << 76 | 0x3 << 62)
 
 
 def new_request_id() -> UUID:
-    """A random UUID that was never used before. One made by hand saved 0.7 % of a request (scripts/bench/tricks)."""
-    return uuid4()
+    """A random UUID that was never used before.
+
+    As `uuid4` makes it, without the checks of what a caller may give to `UUID(…)`: these are two thirds of it. CPython
+    makes its own in this way from 3.14 on (`UUID._from_int`).
+    """
+    made = object.__new__(UUID)
+    object.__setattr__(made, "int", int.from_bytes(urandom(16), "big") & _RANDOM | _FIXED)
+    object.__setattr__(made, "is_safe", _UNKNOWN)
+    return made

@@ -38,6 +38,8 @@ class MetricShape:
     output_cost: int
     output_rate: int
     is_stream: bool
+    # Whether such requests may count more: a refusal's limit, a deadline that passed, a stream's first token.
+    may_have_more: bool
     call: tuple[str, ...]
     rates: Rates | None
     candidate: Candidate | None
@@ -82,6 +84,7 @@ class ShapeMaker:
             output_cost=book.find(COST, *cost, "output"),
             output_rate=0 if rates is None else rates.output,
             is_stream="stream" in stages,
+            may_have_more=outcome.kind != "ok" or "stream" in stages,
             call=call,
             rates=rates,
             candidate=candidate,

@@ -90,11 +90,22 @@ class RequestMetrics:
             cells[place + _REQUEST_SUM] += spent_ms
         elif rows:
             self._count_attempts(rows, operation_of(surface), shape.endpoint)
-        if (usage := settled.usage) is not None:
-            self._count_usage(shape, usage, settled.cost_nano_usd or 0)
-        elif settled.cost_nano_usd:
-            cells[shape.input_cost] += settled.cost_nano_usd
-        if kind != "ok" or shape.is_stream or record.verdicts or attempts.hedge_denied:
+        nano_usd, usage = settled.cost_nano_usd or 0, settled.usage
+        if usage is not None:
+            tokens, place = usage.prompt_tokens, shape.input
+            cells[place + bisect_left(_TOKEN_BOUNDS, tokens)] += 1.0
+            cells[place + _TOKEN_SUM] += tokens
+            tokens, place = usage.completion_tokens, shape.output
+            cells[place + bisect_left(_TOKEN_BOUNDS, tokens)] += 1.0
+            cells[place + _TOKEN_SUM] += tokens
+            if usage.cached_tokens or usage.reasoning_tokens:
+                nano_usd -= self._count_parts(shape, usage)
+        if nano_usd:
+            # What is neither output nor cached is input, also that of lost attempts.
+            output_nano_usd = 0 if usage is None else usage.completion_tokens * shape.output_rate // SCALE
+            cells[shape.output_cost] += output_nano_usd
+            cells[shape.input_cost] += nano_usd - output_nano_usd
+        if shape.may_have_more or record.verdicts or attempts.hedge_denied:
             self._count_rest(record, outcome, shape)
 
     def shed(self, count: int) -> None:
@@ -102,22 +113,6 @@ class RequestMetrics:
         book = self._maker.book
         labels = (OTHER, OTHER, OTHER, str(SHED.status), SHED.kind, "chat", "", "")
         book.cells[book.find(REQUEST, *labels)] += count
-
-    def _count_usage(self, shape: MetricShape, usage: Usage, nano_usd: int) -> None:
-        cells = self._maker.book.cells
-        tokens, place = usage.prompt_tokens, shape.input
-        cells[place + bisect_left(_TOKEN_BOUNDS, tokens)] += 1.0
-        cells[place + _TOKEN_SUM] += tokens
-        tokens, place = usage.completion_tokens, shape.output
-        cells[place + bisect_left(_TOKEN_BOUNDS, tokens)] += 1.0
-        cells[place + _TOKEN_SUM] += tokens
-        if usage.cached_tokens or usage.reasoning_tokens:
-            nano_usd -= self._count_parts(shape, usage)
-        if nano_usd:
-            # What is neither output nor cached is input, also that of lost attempts.
-            output = tokens * shape.output_rate // SCALE
-            cells[shape.output_cost] += output
-            cells[shape.input_cost] += nano_usd - output
 
     # ── what few requests have ───────────────────────────────────────────────────────────────────────────────────────
 

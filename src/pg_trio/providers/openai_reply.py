@@ -76,7 +76,10 @@ def read_answer(answer: Json, candidate: Candidate) -> Reply:
     has_calls = message.get("tool_calls") or message.get("function_call")
     tool_calls = read_tool_calls(message, _MESSAGE) if has_calls else ()
     content, refused, reasoning = _read_content(message)
-    finish_reason = decide_finish(read_finish(choice.get("finish_reason")), bool(tool_calls), refused)
+    finish_reason = choice.get("finish_reason")
+    if finish_reason != "stop" or tool_calls or refused:
+        # Not the usual end.
+        finish_reason = decide_finish(read_finish(finish_reason), bool(tool_calls), refused)
     if finish_reason == "error" or choice.get("error"):
         _refuse_failed(choice, message, candidate)
     if not content and not tool_calls and finish_reason not in ("length", "content_filter"):

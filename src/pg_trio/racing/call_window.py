@@ -46,13 +46,6 @@ class CallWindow:
         all_calls, all_failed, all_slow = self.newer
         self.newer = (all_calls + calls, all_failed + failed, all_slow + slow)
 
-    def count_answer(self, now: float) -> None:
-        """Count one call that was answered: as `count(now)`, which nearly every call needs nothing more of."""
-        if now >= self.began_at + self.half_s:
-            self.turn(now)
-        calls, failed, slow = self.newer
-        self.newer = (calls + 1, failed, slow)
-
     def turn(self, now: float) -> None:
         """Forget what is too old."""
         if now < self.began_at + self.half_s:
@@ -66,6 +59,40 @@ class CallWindow:
         self.turn(now)
         return self.calls / (self.half_s + now - self.began_at)
 
+
+@define(slots=True, eq=False)
+class AnswerWindow:
+    """The same for calls that were answered, and nothing else: nearly every call is counted here alone."""
+
+    half_s: float
+    # When `newer` becomes `older`.
+    turns_at: float = -math.inf
+    newer: int = 0
+    older: int = 0
+
+    @property
+    def calls(self) -> int:
+        """All calls."""
+        return self.newer + self.older
+
+    def count(self, now: float) -> None:
+        """Count one call."""
+        if now >= self.turns_at:
+            self.turn(now)
+        self.newer += 1
+
+    def turn(self, now: float) -> None:
+        """Forget what is too old."""
+        if now >= self.turns_at:
+            self.older = self.newer if now < self.turns_at + self.half_s else 0
+            self.newer = 0
+            self.turns_at = now + self.half_s
+
+    def calls_per_s(self, now: float) -> float:
+        """As CallWindow's."""
+        self.turn(now)
+        return self.calls / (2 * self.half_s + now - self.turns_at)
+
     def clear(self) -> None:
         """Forget everything."""
-        self.newer = self.older = NOTHING
+        self.newer = self.older = 0

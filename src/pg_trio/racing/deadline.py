@@ -79,6 +79,13 @@ class LastingScope:
 
     def rest(self) -> bool:
         """Let no deadline hold until the next one. False if the present one has come, and then nothing changes."""
+        if self._keeper is None or self._has_ended or trio.current_time() >= self.at:
+            return self._rest()
+        self.at = math.inf
+        return True
+
+    def _rest(self) -> bool:
+        """The same where the deadline may have come, or is Trio's."""
         if self.has_come():
             return False
         self.at = math.inf

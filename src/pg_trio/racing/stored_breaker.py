@@ -39,7 +39,7 @@ from pg_trio.racing.breaker import (
     read_wait_s,
     step,
 )
-from pg_trio.racing.call_window import CallWindow
+from pg_trio.racing.call_window import AnswerWindow
 
 # A breaker opens for slow calls after ten calls at least. Of those with five failures, only successes can be missed.
 UNTOLD_CALLS = 8
@@ -107,7 +107,7 @@ class StoredBreaker:
         self._place = place
         self._record = FRESH
         # Successes that the record does not contain yet (rule 3).
-        self._untold = CallWindow(rules.window_s / 2)
+        self._untold = AnswerWindow(rules.window_s / 2)
         # Open or half-open: which of the two depends on the time (`state`).
         self.is_open = False
         # The pass of every call that is no probe, until the state changes.
@@ -195,7 +195,7 @@ class StoredBreaker:
         if passed.generation != self._record.generation:
             return passed
         if self._counts_alone or self._may_tell_later(now):
-            self._untold.count_answer(now)
+            self._untold.count(now)
             return passed
         return passed.after_success(*self._take_step(CallAnswered(passed), now, tells=True))
 

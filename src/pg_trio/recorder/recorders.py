@@ -13,7 +13,7 @@ from attrs import define
 
 from pg_trio.domain.call import Call, RequestHead
 from pg_trio.domain.log_row import Attempts
-from pg_trio.domain.trace_context import AttemptTrace
+from pg_trio.domain.trace_context import AttemptTrace, pass_on
 from pg_trio.recorder.facts import Fact
 from pg_trio.recorder.live import LiveRecorder
 from pg_trio.recorder.outcome import RequestOutcome
@@ -48,7 +48,8 @@ class Recorders:
 
     The subscribers in `at_end` are called at each request's end; `watch` adds live ones. `failed` counts calls that
     raised and `slow` counts calls that took longer than SLOW_CALL_S, both by the subscriber's class name.
-    `begin_trace` gives what a request's calls of providers are told of its trace.
+    `begin_trace` gives what a request's calls of providers are told of its trace; without it they are told what the
+    client said.
     """
 
     def __init__(
@@ -72,16 +73,22 @@ class Recorders:
     def open(self, call: Call) -> Recorder:
         """A recorder for the call. The end of its `with` block ends the record."""
         if not self._live:
-            recorder = Recorder(call, self, Attempts(call.head.head_at))
-            if self._begin_trace is not None:
-                recorder.attempts.trace = self._begin_trace(call.head)
+            head = call.head
+            recorder = Recorder(call, self, Attempts(head.head_at))
+            if self._begin_trace is not None or head.origin.traceparent is not None:
+                recorder.attempts.trace = self._find_trace(head)
             return recorder
         audience = Audience(self, self._live)
         recorder = LiveRecorder(call, audience)
-        if self._begin_trace is not None:
-            recorder.attempts.trace = self._begin_trace(call.head)
+        recorder.attempts.trace = self._find_trace(call.head)
         audience.tell_begin(recorder)
         return recorder
+
+    def _find_trace(self, head: RequestHead) -> AttemptTrace | None:
+        """What the request's calls are told of its trace. Where none begins: what its client said."""
+        if self._begin_trace is not None:
+            return self._begin_trace(head)
+        return pass_on(head.origin.traceparent, head.origin.tracestate)
 
     @contextmanager
     def watch(self, subscriber: LiveSubscriber) -> Iterator[Subscription]:

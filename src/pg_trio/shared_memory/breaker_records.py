@@ -67,8 +67,8 @@ class SharedBreakers:
 
     def changes(self) -> int:
         """A number that moves with every change, and is odd while there is one under way."""
-        (changes,) = _CHANGES.unpack_from(self._memory, self._changes_at)
-        return int(changes)
+        changes: int = _CHANGES.unpack_from(self._memory, self._changes_at)[0]
+        return changes
 
     def find(self, name: tuple[str, ...]) -> int | None:
         """The place of the record of (kind, credential, …); None if the file is full, which it has logged."""

@@ -24,6 +24,8 @@ from pg_trio.shared_memory.segment import BUCKET, BUCKET_SPARE, Segment
 
 # (capacity, window in seconds) of each bucket of a key.
 Limits = tuple[tuple[int, float], ...]
+# (Whole tokens, seconds until the next one, rounded up) of each bucket of a key.
+Left = list[tuple[int, int]]
 
 NANO = 1_000_000_000
 # A slot has room for two buckets: the minute's and the hour's.
@@ -65,47 +67,51 @@ class BucketState:
 
 class BucketsTaken:
     """The result of a take. `refused` is None, or (index, wait in seconds) of the bucket with the longest wait; then
-    nothing was taken. `full_at`: the times of being full again, none in the past or further ahead than from empty."""
+    nothing was taken."""
 
-    __slots__ = ("_full_at", "_now_ns", "_rates", "refused")
+    __slots__ = ("_left", "refused")
 
-    def __init__(
-        self, refused: tuple[int, float] | None, full_at: Sequence[int], rates: Sequence[Rate], now_ns: int
-    ) -> None:
+    def __init__(self, refused: tuple[int, float] | None, left: Left) -> None:
         self.refused = refused
-        self._full_at = full_at
-        self._rates = rates
-        self._now_ns = now_ns
+        self._left = left
 
-    def left(self) -> list[tuple[int, int]]:
-        """(Whole tokens, seconds until the next one, rounded up) of each bucket after the take. Does not read the
-        shared memory again."""
-        left, now_ns = [], self._now_ns
-        for moment, rate in zip(self._full_at, self._rates):  # noqa: B905 # one of each, always; the check costs steps
-            remaining, begun_ns = divmod(rate.full_ns - moment + now_ns, rate.token_ns)
-            left.append((remaining, -((begun_ns - rate.token_ns) // NANO)))
-        return left
+    def left(self) -> Left:
+        """What was left of each bucket after the take."""
+        return self._left
 
 
 def take_tokens(
     full_at: Sequence[int], rates: Sequence[Rate], now_ns: int, amount: int = 1
-) -> tuple[list[int], int, int]:
-    """Take `amount` tokens from each bucket, or none from any: (times of being full again, longest wait in ns, its
-    index).
+) -> tuple[list[int], BucketsTaken]:
+    """Take `amount` tokens from each bucket, or none from any: (times of being full again, the result).
 
-    A wait of 0 means taken. Otherwise nothing was taken, and the first value has no meaning.
+    If nothing was taken, the times have no meaning.
     """
     taken: list[int] = []
+    left: Left = []
     longest_ns, longest = 0, 0
     for moment, rate in zip(full_at, rates):  # noqa: B905 # as many of each, always; the check costs steps
-        full_ns = rate.full_ns
+        full_ns, token_ns = rate.full_ns, rate.token_ns
         # More than empty: a clock was ahead, or the capacity was lowered. It is right again after one window.
         missing_ns = min(moment - now_ns, full_ns) if moment > now_ns else 0
-        after_ns = missing_ns + rate.token_ns * amount
-        if after_ns - full_ns > longest_ns:
-            longest_ns, longest = after_ns - full_ns, len(taken)
-        taken.append(now_ns + after_ns)
-    return taken, longest_ns, longest
+        room_ns = full_ns - missing_ns - token_ns * amount
+        if room_ns < longest_ns:
+            longest_ns, longest = room_ns, len(taken)
+        taken.append(now_ns + full_ns - room_ns)
+        remaining, begun_ns = divmod(room_ns, token_ns)
+        left.append((remaining, -((begun_ns - token_ns) // NANO)))
+    if not longest_ns:
+        return taken, BucketsTaken(None, left)
+    return taken, BucketsTaken((longest, -longest_ns / NANO), left_of(full_at, rates, now_ns))
+
+
+def left_of(full_at: Sequence[int], rates: Sequence[Rate], now_ns: int) -> Left:
+    """What is left in each bucket now."""
+    left = []
+    for moment, rate in zip(bound_times(full_at, rates, now_ns), rates, strict=True):
+        remaining, begun_ns = divmod(rate.full_ns - moment + now_ns, rate.token_ns)
+        left.append((remaining, -((begun_ns - rate.token_ns) // NANO)))
+    return left
 
 
 def bound_times(full_at: Sequence[int], rates: Sequence[Rate], now_ns: int) -> list[int]:
@@ -152,11 +158,10 @@ class LocalBuckets:
         """Take `amount` tokens from each bucket of the key, or none from any."""
         rates, now_ns = rates_of(limits), round(now * NANO)
         full_at = [self._full_at.get((key, rate.window_s), 0) for rate in rates]
-        taken, wait_ns, longest = take_tokens(full_at, rates, now_ns, amount)
-        if wait_ns:
-            return BucketsTaken((longest, wait_ns / NANO), bound_times(full_at, rates, now_ns), rates, now_ns)
-        self._keep(key, rates, taken)
-        return BucketsTaken(None, taken, rates, now_ns)
+        after, taken = take_tokens(full_at, rates, now_ns, amount)
+        if taken.refused is None:
+            self._keep(key, rates, after)
+        return taken
 
     def give(self, key: bytes, limits: Limits, now: float, amount: int) -> None:
         """Put `amount` tokens back into each bucket of the key; a negative amount takes, down to empty."""
@@ -227,15 +232,12 @@ class SharedBuckets:
         guard, rates, now_ns = place.guard, place.rates, round(now * NANO)
         while True:
             generation = guard.enter()
-            full_at = self._full_at(place, generation)
-            taken, wait_ns, longest = take_tokens(full_at, rates, now_ns, amount)
-            if not wait_ns:
-                self._write(place, taken, generation)
-            undisturbed = guard.leave(generation)
-            if wait_ns:
-                return BucketsTaken((longest, wait_ns / NANO), bound_times(full_at, rates, now_ns), rates, now_ns)
-            if undisturbed:
-                return BucketsTaken(None, taken, rates, now_ns)
+            after, taken = take_tokens(self._full_at(place, generation), rates, now_ns, amount)
+            if taken.refused is None:
+                self._write(place, after, generation)
+            # If nothing was taken, it does not matter who else has taken.
+            if guard.leave(generation) or taken.refused is not None:
+                return taken
 
     def give(self, key: bytes, limits: Limits, now: float, amount: int) -> None:
         """See LocalBuckets.give. Never fails. If the key cannot be held, the tokens return by refilling.

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 from uuid import UUID
 
+from pg_trio.domain.authorization import Authorization
 from pg_trio.domain.project import Access, Caller, Project, Token
 from pg_trio.errors import (
     ForeignToken,
@@ -80,7 +81,7 @@ class Authenticate:
 
     def recall_caller(self, authorization: Sequence[str], project: str, access: Access, at: float) -> Caller | None:
         """The caller, proved, where nothing must be waited for; None says nothing, `find_caller` does. Raises as it."""
-        digest = _digest(read_bearer(authorization))
+        digest = (authorization.digest if type(authorization) is Authorization else None) or _read_digest(authorization)
         token = self._tokens.recall(digest)
         if token is None and self._client_tokens is not None:
             token = self._client_tokens.recall(digest, at)
@@ -130,6 +131,14 @@ class Authenticate:
         if found.project_type not in access.project_types:
             raise access.wrong_type()
         return Caller(token, found)
+
+
+def _read_digest(authorization: Sequence[str]) -> bytes:
+    """The digest of the token. Requests with the same head find it there from now on."""
+    digest = _digest(read_bearer(authorization))
+    if type(authorization) is Authorization:
+        authorization.digest = digest
+    return digest
 
 
 def _digest(plaintext: str) -> bytes:

@@ -17,26 +17,27 @@ from collections.abc import Sequence
 from functools import lru_cache
 from itertools import chain
 
-from pg_trio.domain.limits import LimitPolicy, LimitState
+from pg_trio.domain.limits import LimitPolicy, LimitsLeft, LimitState
 
 
 def render_limits(states: Sequence[LimitState], retry_after_s: int | None = None) -> bytes:
     """The two header lines; only the first if no remaining count is known."""
-    policies, remaining, next_s = zip(*states)  # noqa: B905 # fields of the same objects
-    if None in remaining:
-        return _render_known(states, retry_after_s)
+    limits = LimitsLeft.of(states)
+    line, item_formats = _write_policies(limits.policies)
+    shown = tuple(chain.from_iterable(limits.left))
+    if None in shown:
+        return line + _render_known(limits, retry_after_s)
     if retry_after_s is not None:
-        next_s = tuple([min(each, retry_after_s) for each in next_s])
-    line, item_formats = _write_policies(policies)
-    items = item_formats % tuple(chain.from_iterable(zip(remaining, next_s)))  # noqa: B905 # as above
-    return b"%bratelimit: %b\r\n" % (line, items)
+        shown = tuple(
+            chain.from_iterable([(remaining, min(next_s, retry_after_s)) for remaining, next_s in limits.left])
+        )
+    return b"%bratelimit: %b\r\n" % (line, item_formats % shown)
 
 
-def _render_known(states: Sequence[LimitState], retry_after_s: int | None) -> bytes:
-    """The same where not all remaining counts are known."""
-    line, _ = _write_policies(tuple([state.policy for state in states]))
-    known = [state for state in states if state.remaining is not None]
-    return line + render_limits(known, retry_after_s).partition(b"\r\n")[2] if known else line
+def _render_known(limits: LimitsLeft, retry_after_s: int | None) -> bytes:
+    """The second line where not all remaining counts are known; empty if none is."""
+    known = [state for state in limits if state.remaining is not None]
+    return render_limits(known, retry_after_s).partition(b"\r\n")[2] if known else b""
 
 
 # One entry for each endpoint and token with limits, of about 300 bytes.

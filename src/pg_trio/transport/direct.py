@@ -39,9 +39,10 @@ class DirectTransport:
         tls_context: ssl.SSLContext | None = None,
         resolve: Resolve | None = None,
     ) -> None:
-        self._settings = settings
+        self._head_bytes, self._body_bytes = settings.max_head_bytes, settings.max_body_bytes
+        self._stream_bytes, self._idle_s = settings.max_stream_bytes, settings.pool_idle_ms / 1000
         self._connector = Connector(settings, tls_context or client_context(), resolve)
-        self._pool = Pool(settings.pool_idle_connections, settings.pool_idle_ms / 1000)
+        self._pool = Pool(settings.pool_idle_connections, self._idle_s)
 
     async def open_response(self, request: WireRequest) -> DirectResponse:
         """Send the request and wait for the answer's head; see `domain.upstream.Transport`."""
@@ -50,21 +51,34 @@ class DirectTransport:
         route = find_reachable_route(request.url, request.allow_private_addresses)
         message = encode_request(request, route)
         connection = self._pool.take(route.origin, trio.current_time())
-        if connection is not None:
-            answer = self._expect_answer(request.is_stream)
-            exchange = self._exchange(connection, message, answer)
-            # It has the only one: a large one is kept no longer than until it is sent.
-            del message
+        is_reused = connection is not None
+        if connection is None:
+            connection = await self._connect(route.origin)
+        while True:
+            answer = Answer(self._head_bytes, self._stream_bytes if request.is_stream else self._body_bytes)
             try:
-                return await exchange
-            except UpstreamBroken:
-                if answer.has_begun:
+                try:
+                    # Usually the socket's buffer takes everything at once; a wait would cost a nursery.
+                    sent = connection.send_nowait(message)
+                except OSError:
+                    # The peer accepts nothing: reading returns its answer, or fails for the same reason.
+                    was_sent = False
+                else:
+                    was_sent = sent == len(message) or await _send_rest(connection, answer, memoryview(message)[sent:])
+                # A large one is kept no longer than until it is sent.
+                del message
+                while not answer.has_head:
+                    answer.feed(await connection.receive())
+            except BaseException as error:
+                connection.close()
+                answer.let_go()
+                if not is_reused or answer.has_begun or not isinstance(error, UpstreamBroken):
                     raise
+            else:
+                return DirectResponse(connection, answer, self._pool, may_reuse=was_sent)
+            # Rule 2.
             message = encode_request(request, route)
-        connection, answer = await self._connect(route.origin), self._expect_answer(request.is_stream)
-        exchange = self._exchange(connection, message, answer)
-        del message
-        return await exchange
+            connection, is_reused = await self._connect(route.origin), False
 
     async def prewarm(self, url: str, count: int, allow_private: bool = False) -> int:
         """Open connections until `count` are idle for the URL's origin; returns how many are. A failed one is
@@ -87,7 +101,7 @@ class DirectTransport:
     async def run(self) -> None:
         """Close idle connections after their limit, also without calls. A background task; runs until cancelled."""
         while True:
-            await trio.sleep(self._settings.pool_idle_ms / 1000)
+            await trio.sleep(self._idle_s)
             self._pool.prune(trio.current_time())
 
     async def aclose(self) -> None:
@@ -103,38 +117,8 @@ class DirectTransport:
         self._pool.adopt(connection)
         return connection
 
-    def _expect_answer(self, is_stream: bool) -> Answer:
-        settings = self._settings
-        return Answer(settings.max_head_bytes, settings.max_stream_bytes if is_stream else settings.max_body_bytes)
 
-    async def _exchange(self, connection: Connection, message: bytes, answer: Answer) -> DirectResponse:
-        """Owns the connection, and hands it to the response or the pool, or closes it."""
-        try:
-            # Usually the socket's buffer takes everything at once; a wait would cost a nursery.
-            rest = _send_at_once(connection, message)
-            del message
-            was_sent = rest is not None and (not rest or await _send_rest(connection, answer, rest))
-            del rest
-            while not answer.has_head:
-                answer.feed(await connection.receive())
-        except BaseException:
-            connection.close()
-            answer.let_go()
-            raise
-        return DirectResponse(connection, answer, self._pool, may_reuse=was_sent)
-
-
-def _send_at_once(connection: Connection, message: bytes) -> memoryview | bytes | None:
-    """The part of the message that is still to be sent. None if the peer accepts nothing: then reading returns its
-    answer, or fails for the same reason."""
-    try:
-        sent = connection.send_nowait(message)
-    except OSError:
-        return None
-    return b"" if sent == len(message) else memoryview(message)[sent:]
-
-
-async def _send_rest(connection: Connection, answer: Answer, rest: memoryview | bytes) -> bool:
+async def _send_rest(connection: Connection, answer: Answer, rest: memoryview) -> bool:
     """Send the rest of a message. True if all of it was sent. If not, an answer is there, or reading shows why there is
     none.
 

@@ -45,7 +45,7 @@ class Pool:
 
     def give_back(self, connection: Connection, now: float) -> None:
         """Take back a connection after its exchange. It may be closed at once, and so may older ones."""
-        if self._is_closed or self._limit == 0:
+        if not self._limit:
             connection.close()
             return
         connection.idle_since = now
@@ -66,7 +66,7 @@ class Pool:
 
     def close(self) -> None:
         """Close every connection, including busy ones; their users then find them closed."""
-        self._is_closed = True
+        self._is_closed, self._limit = True, 0
         for connection in list(self._open):
             connection.close()
         self._idle.clear()

@@ -23,16 +23,18 @@ class DirectResponse:
     _decoder: BodyDecoder | None = None
 
     def __init__(self, connection: Connection, answer: Answer, pool: Pool, *, may_reuse: bool) -> None:
-        self._connection: Connection | None = connection
+        self._connection: Connection | None = None
         self._answer = answer
         self._pool = pool
         self._may_reuse = may_reuse
         self.status = answer.status
         self.headers: Mapping[str, str] = answer.headers()
-        if answer.has_header(b"content-encoding"):
+        if b"content-encoding" in answer.fields:
             self._decoder = decoder_for(self.headers["content-encoding"], answer.max_body_bytes)
         if answer.is_whole:
-            self._let_go()
+            self._release(connection)
+        else:
+            self._connection = connection
 
     def receive_nowait(self) -> bytes | None:
         """See `domain.upstream.UpstreamResponse`: most answers come whole with their head."""
@@ -78,8 +80,10 @@ class DirectResponse:
 
     def _let_go(self) -> None:
         connection, self._connection = self._connection, None
-        if connection is None:
-            return
+        if connection is not None:
+            self._release(connection)
+
+    def _release(self, connection: Connection) -> None:
         self._answer.let_go()
         if self._may_reuse and self._answer.allows_reuse:
             self._pool.give_back(connection, trio.current_time())

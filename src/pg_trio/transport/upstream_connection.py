@@ -35,10 +35,11 @@ _WOULD_BLOCK = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 class Connection:
     """An open connection. After an OSError (TLS errors included) it cannot be used."""
 
-    __slots__ = ("__weakref__", "_poll", "_socket", "idle_since", "is_closed", "origin")
+    __slots__ = ("__weakref__", "_descriptor", "_poll", "_socket", "idle_since", "is_closed", "origin")
 
     def __init__(self, sock: socket.socket, origin: Origin) -> None:
         self._socket = sock
+        self._descriptor = sock.fileno()
         self._poll = select.poll()
         self._poll.register(sock, select.POLLIN)
         self.origin = origin
@@ -71,7 +72,7 @@ class Connection:
             raise UpstreamBroken(BROKE_OFF)
         try:
             while True:
-                await trio.lowlevel.wait_readable(self._socket)
+                await trio.lowlevel.wait_readable(self._descriptor)
                 try:
                     return self._socket.recv(RECEIVE_BYTES)
                 except _WOULD_BLOCK:

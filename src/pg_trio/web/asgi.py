@@ -77,23 +77,28 @@ class Gateway(Protocol):
         """What the calls of one client's connection use in turn, in one task."""
 
 
+# No server's object for heads that are alike.
+_NOTHING = object()
+
+
 class Client:
     """What is known of a client while its connection lasts: above all, what its last call asked for.
 
-    `alike` is the server's object for requests whose heads are like that call's, None where it has none. `template` is
-    what those heads say.
+    `alike` is the server's object for requests whose heads are like that call's. `template` is what those heads say.
     """
 
     __slots__ = ("alike", "lasting", "template")
 
     def __init__(self, lasting: object) -> None:
         self.lasting = lasting
-        self.alike: object = None
+        self.alike: object = _NOTHING
         self.template: HeadTemplate | None = None
 
 
 class GatewayRoutes:
     """An ASGI application: the surfaces' routes, and `inner` for the rest. `gateway` is set while the application runs.
+
+    `lifespan` serves the server's lifespan scope; without it, `inner` does.
 
     `trusted_proxies` are networks whose word on a client's address is taken. `attach` chooses how a client is attached
     to the work of its request; without it, every request ends with its client (pg_trio.attachment).
@@ -109,9 +114,10 @@ class GatewayRoutes:
         streams: StreamRoutes | None = None,
     ) -> None:
         self.streams = streams
+        self.lifespan: AsgiApp | None = None
         self._attach = attach
         self._cors = cors
-        self._inner = inner
+        self.inner = inner
         self._surfaces = SurfaceTable(surfaces)
         self._trusted = read_networks(trusted_proxies)
         self._sockets = SocketRoute(self._trusted, cors, lambda: self.is_ready)
@@ -132,14 +138,17 @@ class GatewayRoutes:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI scope."""
         extensions = scope.get("extensions")
-        link: ServerLink | None = None if extensions is None else extensions.get(EXTENSION)
-        recalled = None if link is None else recall_template(link)
-        template = recalled or self._find_template(scope, link)
+        given: ServerLink | None = None if extensions is None else extensions.get(EXTENSION)
+        link = given or ServerLink(trio.current_time())
+        slot = link.client
+        client: Client | None = None if slot is None else slot.value
+        if client is not None and client.alike is link.alike:
+            template = client.template
+        else:
+            client, template = None, self._find_template(scope, link)
         if template is None:
             await self._find_other(scope)(scope, receive, send)
             return
-        if link is None:
-            link = ServerLink(trio.current_time())
         head = template.make_head(link.head_at)
         # The server answers under the same id where it must answer in our place.
         link.request_id = head.request_id
@@ -148,12 +157,12 @@ class GatewayRoutes:
             call.cors = template.cors
         if template.outlives:
             call = self._prepare_owned(call, template)
-        slot = link.client
         if slot is None or call.is_owned or self._attach is not None:
             await self._serve_attached(call)
             return
         # Our own server cancels us when the client leaves, and takes an answer whole: a DirectAttachment, inlined.
-        client: Client = self._meet(slot, link.alike, template) if recalled is None else slot.value
+        if client is None:
+            client = self._meet(slot, link.alike, template)
         answer = await self._answer(call, client.lasting)
         if answer is not None:
             fields = answer.fields + call.cors
@@ -165,19 +174,21 @@ class GatewayRoutes:
 
     def _find_other(self, scope: Scope) -> AsgiApp:
         """What serves a scope that no surface matches."""
+        if scope["type"] == "lifespan":
+            return self.lifespan or self.inner
         if scope["type"] == "websocket":
             gateway: Any = self.gateway
             is_ours = gateway is not None and covers_socket(read_path(scope))
             return partial(self._sockets.serve, gateway) if is_ours else refuse_websocket
-        app = self._inner if has_plain_path(scope) else refuse_path
-        if app is self._inner and self.streams is not None and scope["type"] == "http":
+        app = self.inner if has_plain_path(scope) else refuse_path
+        if app is self.inner and self.streams is not None and scope["type"] == "http":
             app = self.streams.find(read_path(scope)) or app
         project = self._cors.find(read_path(scope)) if self._cors and scope["type"] == "http" else None
         return app if project is None or self._cors is None else CorsApp(app, self._cors, project)
 
-    def _find_template(self, scope: Scope, link: ServerLink | None) -> HeadTemplate | None:
-        """The same for a head that this connection has not sent before; another one may have."""
-        alike = None if link is None else link.alike
+    def _find_template(self, scope: Scope, link: ServerLink) -> HeadTemplate | None:
+        """What a head says that this connection has not sent before; another one may have."""
+        alike = link.alike
         if alike is None:
             return self._read_template(scope)
         # What the template says of the client is its address.
@@ -242,12 +253,13 @@ class GatewayRoutes:
         if client is None:
             assert self.gateway is not None, NOT_RUNNING
             client = slot.value = Client(slot.stack.enter_context(self.gateway.make_lasting_scope()))
-        client.alike, client.template = alike, template
+        # A head that is like no other is not recalled.
+        client.alike, client.template = _NOTHING if alike is None else alike, template
         return client
 
     async def _answer(self, call: AsgiCall, lasting: object = None) -> HttpAnswer | None:
         """The answer to send, or None if the client left. Only cancellation leaves as an exception."""
-        request_id, gateway = call.head.request_id, self.gateway
+        gateway = self.gateway
         assert gateway is not None, NOT_RUNNING
         try:
             answer = await gateway.answer(call, lasting)
@@ -256,7 +268,7 @@ class GatewayRoutes:
             if call.has_started:
                 # A bug: what fails after the first byte is an event of the stream. No second answer may follow it.
                 raise
-            return call.surface.render_error(error, request_id, call.limits, call.tries)
+            return call.surface.render_error(error, call.head.request_id, call.limits, call.tries)
         except ClientLeft:
             return None
         except Exception:
@@ -264,6 +276,7 @@ class GatewayRoutes:
                 # Half a stream is out: the server closes the connection, and the client sees that it was cut.
                 raise
             # Its record has ended, so the line does not get the id by itself.
+            request_id = call.head.request_id
             logger.exception("request %s: unexpected error", request_id, extra={"request_id": str(request_id)})
             return call.surface.render_error(InternalError(), request_id, call.limits)
         finally:
@@ -334,15 +347,6 @@ async def send_now(send: Send, event: AsgiEvent) -> AsgiEvent | None:
         return event
     rest = message["rest"]
     return {"type": REST_OF_PART, "body": rest} if rest else None
-
-
-def recall_template(link: ServerLink) -> HeadTemplate | None:
-    """What a request asks for, if its head is like that of the last call of the same connection; else None."""
-    slot, alike = link.client, link.alike
-    if slot is None or alike is None:
-        return None
-    client: Client | None = slot.value
-    return client.template if client is not None and client.alike is alike else None
 
 
 def read_path(scope: Scope) -> bytes:

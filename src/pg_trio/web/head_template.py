@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Self, TypeAlias
 
+from pg_trio.domain.authorization import Authorization
 from pg_trio.domain.call import NO_FIELDS, RequestHead, RequestOrigin
 from pg_trio.domain.request_id import new_request_id
 from pg_trio.domain.secret import mask_credentials
@@ -52,7 +53,7 @@ class HeadTemplate:
             surface=surface,
             project=route.project,
             slug=route.slug,
-            authorization=_read_tokens(fields, surface),
+            authorization=Authorization(_read_tokens(fields, surface)),
             content_type=_text(fields.get(b"content-type")),
             content_coding=_text(fields.get(b"content-encoding")),
             timeout_ms=_values(fields.get(b"x-pg-timeout-ms")),

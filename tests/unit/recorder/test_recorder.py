@@ -52,6 +52,19 @@ async def test_answered_request_is_ok() -> None:
     assert [OK] == ends.outcomes
 
 
+async def test_calls_are_told_the_clients_trace_where_none_begins() -> None:
+    given = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    call = SilentCall()
+    call.head = evolve(call.head, origin=evolve(call.head.origin, traceparent=given))
+
+    with Recorders([]).open(SilentCall()) as other, Recorders([]).open(call) as recorder:
+        pass
+
+    assert other.attempts.trace is None
+    assert recorder.attempts.trace is not None
+    assert given.encode() in recorder.attempts.trace.tell_call(CANDIDATE, 0.0)
+
+
 async def test_failure_shows_its_tries() -> None:
     call = SilentCall()
     recorder = Recorders([]).open(call)

@@ -12,6 +12,7 @@ from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pg_trio.domain.authorization import Authorization
 from pg_trio.domain.project import CHAT_ACCESS, Caller, Candidate, Credential, Endpoint, Project, Token
 from pg_trio.errors import (
     ForeignToken,
@@ -112,6 +113,29 @@ async def test_remembered_token_is_not_looked_up(remembers: bool) -> None:
     await prove(Authenticate(directory, {PROJECT_UUID: PROJECT}))
 
     assert remembers == ([] == directory.asked)
+
+
+def test_digest_of_a_shared_head_is_made_once_and_looked_up_each_time() -> None:
+    directory = Directory(TOKEN, remembers=True)
+    stage = Authenticate(directory, {PROJECT_UUID: PROJECT})
+    asked = Authorization([f"Bearer {PLAINTEXT}"]), str(PROJECT_UUID), CHAT_ACCESS, 0.0
+    first = stage.recall_caller(*asked)
+    assert first is not None
+    assert TOKEN.digest == asked[0].digest
+
+    # Revoked: the directory does not know it any more.
+    directory.remembered.clear()
+
+    assert stage.recall_caller(*asked) is None
+
+
+def test_bad_token_of_a_shared_head_is_refused_each_time() -> None:
+    stage = Authenticate(Directory(TOKEN, remembers=True), {PROJECT_UUID: PROJECT})
+    asked = Authorization(["Bearer nonsense"]), str(PROJECT_UUID), CHAT_ACCESS, 0.0
+
+    for _ in range(2):
+        with pytest.raises(MalformedToken):
+            stage.recall_caller(*asked)
 
 
 @pytest.mark.parametrize("values", [[], [""], ["Basic abc"], ["Bearer"], ["Bearer "], ["pg_live_good"]])

@@ -180,6 +180,14 @@ def test_trailers_are_not_headers() -> None:
     assert {"transfer-encoding": "chunked"} == answer.headers()
 
 
+def test_names_are_in_lower_case_and_the_last_value_holds() -> None:
+    answer = Answer(1000, 1000)
+
+    answer.feed(b"HTTP/1.1 200 OK\r\nRetry-After: 1\r\nX-A: 1\r\nretry-after: 2\r\nContent-Length: 0\r\n\r\n")
+
+    assert {"retry-after": "2", "x-a": "1", "content-length": "0"} == answer.headers()
+
+
 def test_interim_headers_are_not_kept() -> None:
     answer = make_answer()
 

@@ -18,7 +18,7 @@ from attrs import define, field
 
 from pg_trio.cluster.redis.bucket_wire import BucketGroup
 from pg_trio.ledger.protocols import Limits
-from pg_trio.shared_memory.token_bucket import NANO, BucketsTaken
+from pg_trio.shared_memory.token_bucket import NANO, BucketsTaken, left_of
 
 LEASE_S = 0.25
 LEAST_LEASE = 8
@@ -91,7 +91,7 @@ class BucketLease:
             min(max(self._known_at_ns + missing - left * rate.token_ns, now_ns), now_ns + rate.full_ns)
             for missing, rate in zip(self._missing_ns, self.group.rates, strict=True)
         ]
-        return BucketsTaken(None, full_at, self.group.rates, now_ns)
+        return BucketsTaken(None, left_of(full_at, self.group.rates, now_ns))
 
     @property
     def left(self) -> int:

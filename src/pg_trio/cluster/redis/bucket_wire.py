@@ -12,7 +12,7 @@ from pg_trio.cluster.redis.keys import bucket_key
 from pg_trio.cluster.redis.resp import Argument, Reply
 from pg_trio.cluster.redis.scripts import read_script
 from pg_trio.ledger.protocols import Limits
-from pg_trio.shared_memory.token_bucket import NANO, BucketsTaken, Rate, rates_of
+from pg_trio.shared_memory.token_bucket import NANO, BucketsTaken, Rate, left_of, rates_of
 
 TAKE, GIVE = read_script("take"), read_script("give")
 
@@ -121,7 +121,7 @@ def state_taken(group: BucketGroup, missing_ns: Sequence[int], now_ns: int, refu
     # What is owed as well makes a wait longer, but none is left either way.
     full_at = [now_ns + min(missing, rate.full_ns) for missing, rate in zip(missing_ns, group.rates, strict=True)]
     refused = find_refusal(group, missing_ns, refused_amount) if refused_amount else None
-    return BucketsTaken(refused, full_at, group.rates, now_ns)
+    return BucketsTaken(refused, left_of(full_at, group.rates, now_ns))
 
 
 def find_refusal(group: BucketGroup, missing_ns: Sequence[int], amount: int) -> tuple[int, float] | None:

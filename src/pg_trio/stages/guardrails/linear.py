@@ -6,7 +6,7 @@ encoding serves every pattern. `$`, `\\b` and `\\d` are RE2's: ASCII, and withou
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import re2
@@ -42,9 +42,6 @@ def compile_pattern(pattern: str, *, ignore_case: bool = False, max_mem_bytes: i
         raise ValueError(said.decode("utf-8", "replace") if isinstance(said, bytes) else str(said)) from None
 
 
-_NOTHING: list[int] = []
-
-
 class PatternSet:
     """Several patterns in one scan; reports which of them match somewhere."""
 
@@ -57,14 +54,16 @@ class PatternSet:
         for pattern in patterns:
             self._set.Add(pattern)
         self._set.Compile()
+        # As in Pattern: the function below the library's Python layer.
+        self._match: Callable[[bytes], list[int]] = self._set._set.Match
 
     def find_indexes(self, text: bytes) -> list[int]:
         """The indexes of the patterns that match somewhere."""
-        return self._set.Match(text) or _NOTHING
+        return self._match(text)
 
     def find_first(self, text: bytes) -> int | None:
         """The lowest index of a pattern that matches somewhere, or None."""
-        found = self._set.Match(text)
+        found = self._match(text)
         return min(found) if found else None
 
 

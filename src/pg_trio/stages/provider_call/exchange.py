@@ -15,6 +15,7 @@ from pg_trio.domain.chat import Prompt, Reply
 from pg_trio.domain.events import events_of
 from pg_trio.domain.json_size import MAX_NODES, has_too_many_nodes
 from pg_trio.domain.project import Candidate
+from pg_trio.domain.trace_context import AttemptTrace
 from pg_trio.domain.upstream import Transport, UpstreamResponse, WireRequest
 from pg_trio.domain.value import value
 from pg_trio.errors import (
@@ -28,7 +29,7 @@ from pg_trio.errors import (
 from pg_trio.racing.attempt import Attempt
 from pg_trio.racing.byte_room import ByteRoom, KeptBytes
 from pg_trio.racing.large_work import LARGE_BYTES, LargeWork, work_owner
-from pg_trio.stages.provider_call.stream import Opening, OpenStream, TellCall
+from pg_trio.stages.provider_call.stream import Opening, OpenStream
 
 # The header that the gateway itself reads (request_deadline.py), so a pg_trio behind this one knows its deadline.
 DEADLINE_HEADER = "X-PG-Timeout-Ms"
@@ -106,16 +107,16 @@ class Exchange:
     _ways: dict[int, tuple[Adapter, Transport, Candidate]] = field(factory=dict, init=False)
 
     async def fetch_reply(
-        self, attempt: Attempt[Candidate], prompt: Prompt, tell_call: TellCall | None = None
+        self, attempt: Attempt[Candidate], prompt: Prompt, trace: AttemptTrace | None = None
     ) -> Reply:
-        """The candidate's whole answer. Raises AttemptFailed."""
+        """The candidate's whole answer. `trace` is the request's. Raises AttemptFailed."""
         candidate = attempt.candidate
         adapter, transport, _ = self._ways.get(id(candidate)) or self._find_way(candidate)
         request = adapter.build_request(prompt, candidate)
         if candidate.credential.send_deadline:
             request = tell_deadline(request, attempt.ends_at)
-        if tell_call is not None:
-            request = add_lines(request, tell_call(candidate, attempt.started_at))
+        if trace is not None:
+            request = add_lines(request, trace.tell_call(candidate, attempt.started_at))
         response = await transport.open_response(request)
         try:
             body = response.receive_nowait()

@@ -49,7 +49,6 @@ from pg_trio.errors import (
 )
 from pg_trio.ledger.node_health import Hedges
 from pg_trio.racing.attempt import AllFailed, Attempt, AttemptEnd, AttemptLimitPassed, Limits, Won
-from pg_trio.racing.breaker_board import Permit
 from pg_trio.racing.hedge_budget import HedgeRules
 from pg_trio.racing.race import note_failure, race, race_alone, race_on
 from pg_trio.stages.provider_call.call_plan import CallPlan, Pacing, make_plan
@@ -101,56 +100,58 @@ class ProviderCall:
             self._hedges = self.memory.open_hedges(HedgeRules(share=self._hedge_share), trio.current_time())
         return plan
 
-    def ask(self, plan: CallPlan, prompt: Prompt, ends_at: float, attempts: Attempts) -> Awaitable[Answered]:
-        """Await it: the first whole answer. `ends_at` (Trio's clock) is the deadline that the caller holds.
+    async def ask(self, plan: CallPlan, prompt: Prompt, ends_at: float, attempts: Attempts) -> Answered:
+        """The first whole answer. `ends_at` (Trio's clock) is the deadline that the caller holds.
+
+        A lone candidate that is well is asked without a race; one begins once this try has failed.
 
         Raises ProviderCallFailed, ProviderDisabled, NoFitCandidate or Overloaded.
         """
-        plan = self._fit(plan, prompt, attempts)
-        tell_call = None if attempts.trace is None else attempts.trace.tell_call
-        exchange = partial(self._exchange.fetch_reply, prompt=prompt, tell_call=tell_call)
-        asked = Asked(prompt.tools, ends_at, attempts, trio.current_time())
-        if plan.is_straight and (permit := self.memory.breakers.begin_closed(plan.candidates[0])) is not None:
-            return self._ask_straight(plan, asked, exchange, permit)
-        return self._ask_in_race(self._make_runner(plan, plan.answers, asked, exchange, WHOLE))
-
-    async def _ask_in_race(self, runner: CallRunner[Reply]) -> Answered:
-        won = await self._race(runner)
-        return Answered(won.value, won.attempt.candidate)
-
-    async def _ask_straight(
-        self, plan: CallPlan, asked: Asked, exchange: Callable[[Attempt[Candidate]], Awaitable[Reply]], permit: Permit
-    ) -> Answered:
-        """The answer of a lone candidate that is well: as a race of one, which begins only once the first try fails."""
-        candidate, attempts, now = plan.candidates[0], asked.attempts, asked.now
+        now = trio.current_time()
+        permit = None
+        if plan.is_straight and prompt.native is None and not plan.is_picky:
+            permit = self.memory.breakers.begin_closed(plan.candidates[0])
+        if permit is None:
+            return await self._ask_in_race(plan, prompt, Asked(prompt.tools, ends_at, attempts, now))
         if self._hedges is not None:
             self._hedges.deposit()
-        attempt = Attempt(candidate, 0, False, now, asked.ends_at)
+        attempt = Attempt(plan.candidates[0], 0, False, now, ends_at)
         attempts.begin(attempt, now)
         try:
-            reply = await exchange(attempt)
+            reply = await self._exchange.fetch_reply(attempt, prompt, attempts.trace)
         except BaseException as error:
-            runner = CallRunner(
-                exchange, WHOLE, self.memory, self._hedges, asked, plan, plan.answers, plan.candidates, None
-            )
+            runner = self._adopt(plan, prompt, Asked(prompt.tools, ends_at, attempts, now))
             runner.adopt(attempt, permit)
             failures = note_failure(attempt, error, runner)
             if not failures:
                 raise
         else:
             ended_at = trio.current_time()
-            attempts.add(candidate, now, ended_at, "won")
+            attempts.add(attempt.candidate, now, ended_at, "won")
             permit.succeeded(ended_at)
-            plan.answers.note_won(attempt, now, ended_at)
-            return Answered(reply, candidate)
+            plan.answers.usual.note(attempt.candidate, ended_at - now)
+            return Answered(reply, attempt.candidate)
         try:
-            won = await race_on(failures, runner, Limits(asked.ends_at))
+            won = await race_on(failures, runner, Limits(ends_at))
             return Answered(won.value, won.attempt.candidate)
         except AllFailed as failed:
             raise self._failure(failed.ends, plan) from None
         finally:
             # The same cycle as in race_alone.
             del failures
+
+    async def _ask_in_race(self, plan: CallPlan, prompt: Prompt, asked: Asked) -> Answered:
+        plan = self._fit(plan, prompt, asked.attempts)
+        fetch = partial(self._exchange.fetch_reply, prompt=prompt, trace=asked.attempts.trace)
+        won = await self._race(self._make_runner(plan, plan.answers, asked, fetch, WHOLE))
+        return Answered(won.value, won.attempt.candidate)
+
+    def _adopt(self, plan: CallPlan, prompt: Prompt, asked: Asked) -> CallRunner[Reply]:
+        """What goes on after the first try of a lone candidate."""
+        fetch = partial(self._exchange.fetch_reply, prompt=prompt, trace=asked.attempts.trace)
+        return CallRunner(
+            fetch, WHOLE, self.memory, self._hedges, asked, plan, plan.answers, plan.candidates, line=None
+        )
 
     async def ask_step(
         self, plan: CallPlan, step: WholeStep[T], ends_at: float, attempts: Attempts

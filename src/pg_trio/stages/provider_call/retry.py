@@ -210,8 +210,9 @@ class UsualTimes:
 
     def note(self, candidate: Candidate, took_s: float) -> None:
         """Count an answer, or a first token."""
-        usual_s = self._took_s.get(id(candidate), took_s)
-        self._took_s[id(candidate)] = usual_s + (took_s - usual_s) / 8
+        times_s, key = self._took_s, id(candidate)
+        usual_s = times_s.get(key, took_s)
+        times_s[key] = usual_s + (took_s - usual_s) / 8
 
     def usually_s(self, candidate: Candidate) -> float:
         """Its usual time; 0 while nothing is known."""

@@ -30,7 +30,7 @@ from typing import Protocol
 from pg_trio.domain.chat import Usage, estimate_tokens
 from pg_trio.domain.client_grant import ClientGrant
 from pg_trio.domain.client_request import ClientRequest
-from pg_trio.domain.limits import LimitPolicy, LimitState
+from pg_trio.domain.limits import LimitPolicy, LimitsLeft, LimitState
 from pg_trio.domain.options import limit_answer
 from pg_trio.domain.project import Endpoint, Token, TokenLimits
 from pg_trio.errors import Overloaded, RateLimited
@@ -47,7 +47,17 @@ from pg_trio.stages.rate_limit.limit_plans import (
     plan_buckets,
 )
 
-__all__ = ["HOUR_S", "MINUTE_S", "BucketPlan", "LimitPlan", "Loan", "Quota", "RateLimit", "TokenPlan"]
+__all__ = [
+    "HOUR_S",
+    "MINUTE_S",
+    "NOTHING_LENT",
+    "BucketPlan",
+    "LimitPlan",
+    "Loan",
+    "Quota",
+    "RateLimit",
+    "TokenPlan",
+]
 
 # How long requests take is not known: a client with too many under way asks again after this long.
 AT_ONCE_RETRY_S = 1
@@ -171,7 +181,7 @@ class RateLimit:
             buckets = () if of_token is None else (of_token.requests, of_token.tokens)
         else:
             buckets = (plan_buckets(asked),)
-        states = []
+        states: list[LimitState] = []
         for bucket in buckets:
             if bucket is not None:
                 held = await self._buckets.peek(bucket.key, bucket.limits, self._clock())
@@ -351,7 +361,7 @@ def _estimate(plan: TokenPlan, of_endpoint: LimitPlan, request: ClientRequest) -
 
 def _show(call: LimitedCall, bucket: BucketPlan, taken: Taken) -> Quota:
     """Show the client what is left. Raises RateLimited where nothing was taken."""
-    call.show_limits(bucket.states(taken.left()))
+    call.show_limits(LimitsLeft(bucket.policies, taken.left()))
     if taken.refused is not None:
         _check(bucket, taken)
     return NOTHING_LENT

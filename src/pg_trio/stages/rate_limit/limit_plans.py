@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from attrs import evolve, frozen
 
-from pg_trio.domain.limits import LimitPolicy, LimitState
+from pg_trio.domain.limits import LimitPolicy, LimitsLeft
 from pg_trio.domain.project import Endpoint, TokenLimits
 from pg_trio.ledger.protocols import Buckets, Leases, Limits
 
@@ -29,10 +29,9 @@ class BucketPlan:
         limits = tuple((policy.quota, float(policy.window_s or 1)) for policy in policies)
         return cls(key, limits, tuple(policies))
 
-    def states(self, left: Sequence[tuple[int, int]]) -> list[LimitState]:
+    def states(self, left: Sequence[tuple[int, int]]) -> LimitsLeft:
         """The limits' remaining quota, for the client."""
-        each = zip(self.policies, left, strict=True)
-        return [LimitState(policy, remaining, next_s) for policy, (remaining, next_s) in each]
+        return LimitsLeft(self.policies, left)
 
 
 @frozen(slots=True, eq=False)

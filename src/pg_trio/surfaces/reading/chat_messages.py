@@ -17,6 +17,8 @@ _ROLES: dict[str, Role] = {
     "tool": "tool",
     "developer": "system",
 }
+# Of these, a message may be a text alone.
+_PLAIN_ROLES = {named: role for named, role in _ROLES.items() if role != "tool"}
 
 
 def read_messages(messages: Json, max_messages: int) -> tuple[Message, ...]:
@@ -34,11 +36,11 @@ def _read_message(message: Json, index: int) -> Message:
     if not isinstance(message, dict):
         raise BadRequest(f"messages[{index}]: must be an object.")
     named, content = message.get("role"), message.get("content")
+    if type(named) is str and type(content) is str and len(message) == 2 and named in _PLAIN_ROLES:
+        return Message(_PLAIN_ROLES[named], content)
     role = _ROLES.get(named) if type(named) is str else None
     if role is None:
         raise BadRequest(f"messages[{index}].role: must be one of system, user, assistant, tool.")
-    if len(message) == 2 and type(content) is str and role != "tool":
-        return Message(role, content)
     return _read_full_message(message, role, f"messages[{index}]")
 
 

@@ -10,12 +10,12 @@ Sources, read 2026-11: OpenAI, "Rate limits", section "Rate limits in headers"; 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from operator import truediv
 
-from pg_trio.domain.limits import LimitPolicy, LimitState
+from pg_trio.domain.limits import LimitPolicy, LimitsLeft, LimitState
 from pg_trio.domain.value import value
 
 # A client is told of these two kinds, by the unit of the limit's policy.
@@ -32,9 +32,13 @@ _ANTHROPIC = (
 
 @value(slots=True)
 class _Kind:
-    """The limits of one kind: their places among the request's, and the quota, the window and the lines of each."""
+    """The limits of one kind: their places among the request's, and the quota, the window and the lines of each.
+
+    `has_all`: no limit of the request is of another kind.
+    """
 
     places: tuple[int, ...]
+    has_all: bool
     quotas: tuple[int, ...]
     windows_s: tuple[int, ...]
     lines: tuple[bytes, ...]
@@ -42,21 +46,21 @@ class _Kind:
 
 def render_openai_limits(states: Sequence[LimitState]) -> bytes:
     """The header lines in OpenAI's form; empty without limits."""
-    return _render(states, _OPENAI, _duration) if states else b""
+    return _render(LimitsLeft.of(states), _OPENAI, _duration)
 
 
 def render_anthropic_limits(states: Sequence[LimitState], now_s: float) -> bytes:
     """The header lines in Anthropic's form. `now_s` is Unix seconds."""
-    return _render(states, _ANTHROPIC, lambda reset_s: _moment(now_s + reset_s)) if states else b""
+    return _render(LimitsLeft.of(states), _ANTHROPIC, lambda reset_s: _moment(now_s + reset_s))
 
 
-def _render(states: Sequence[LimitState], form: bytes, show_reset: Callable[[int], bytes]) -> bytes:
+def _render(limits: LimitsLeft, form: bytes, show_reset: Callable[[int], bytes]) -> bytes:
     lines = b""
-    policies, remaining, _ = zip(*states)  # noqa: B905 # fields of the same objects
-    for kind in _kinds_of(policies, form):
-        left = tuple(map(remaining.__getitem__, kind.places))
-        shares = list(map(truediv, left, kind.quotas)) if None not in left else _share_known(left, kind.quotas)
-        tightest = shares.index(min(shares))
+    for kind in _kinds_of(limits.policies, form):
+        # Nearly always all of them are of one kind.
+        left, _ = zip(*(limits.left if kind.has_all else map(limits.left.__getitem__, kind.places)))  # noqa: B905
+        shares = map(truediv, left, kind.quotas) if None not in left else _share_known(left, kind.quotas)
+        _, tightest = min(zip(shares, range(len(left))))  # noqa: B905 # one of each
         has_left, quota = left[tightest], kind.quotas[tightest]
         if has_left is not None:
             # Buckets refill evenly.
@@ -65,7 +69,7 @@ def _render(states: Sequence[LimitState], form: bytes, show_reset: Callable[[int
     return lines
 
 
-def _share_known(left: Sequence[int | None], quotas: Sequence[int]) -> list[float]:
+def _share_known(left: Sequence[int | None], quotas: Sequence[int]) -> Iterable[float]:
     """The share that is left of each limit; all of one that was not looked up."""
     return [1.0 if one is None else one / quota for one, quota in zip(left, quotas, strict=True)]
 
@@ -79,7 +83,8 @@ def _kinds_of(policies: tuple[LimitPolicy, ...], form: bytes) -> list[_Kind]:
         quotas = tuple(policies[place].quota for place in places)
         windows_s = tuple(policies[place].window_s or 0 for place in places)
         if places:
-            kinds.append(_Kind(places, quotas, windows_s, tuple(form % {b"kind": name, b"quota": q} for q in quotas)))
+            lines = tuple(form % {b"kind": name, b"quota": quota} for quota in quotas)
+            kinds.append(_Kind(places, len(places) == len(policies), quotas, windows_s, lines))
     return kinds
 
 

@@ -53,12 +53,12 @@ _SEED = 2**63 - 1
 def read_chat_completion(body: bytes, limits: ReadLimits, head: RequestHead) -> ChatRequest:
     """The request in the body, for the model that it names. Raises: BadRequest naming the field, SessionIdInvalid."""
     fields = read_json_object(body, limits.max_json_depth, _KEYS)
-    model = read_model(fields.get("model"))
-    if fields.get("messages") is None:
+    model, given = read_model(fields.get("model")), fields.get("messages")
+    if given is None:
         raise BadRequest("messages: is required.")
-    messages = read_messages(fields["messages"], limits.max_messages)
+    messages = read_messages(given, limits.max_messages)
     stream = fields.get("stream") is not None and read_flag(fields["stream"], "stream")
-    if not head.fields and fields.keys() <= _PLAIN_FIELDS and len(messages) == 1 and messages[0].role != "tool":
+    if len(messages) == 1 and not head.fields and fields.keys() <= _PLAIN_FIELDS and messages[0].role != "tool":
         # As most requests are.
         return ChatRequest(messages, fields, None, stream, None, (), None, NO_OPTIONS, model, NO_NEW_SESSION)
     session: dict[str, Any] = read_session(head)
@@ -66,8 +66,8 @@ def read_chat_completion(body: bytes, limits: ReadLimits, head: RequestHead) -> 
         _check_results(messages)
     if fields.get("stream_options") is not None:
         _check_stream_options(fields["stream_options"], stream)
-    given = {name: value for name, value in fields.items() if value is not None}
-    for name in _REFUSED & given.keys():
+    set_fields = {name: value for name, value in fields.items() if value is not None}
+    for name in _REFUSED & set_fields.keys():
         raise BadRequest(f"{name}: is not supported; use tools and tool_choice.")
     return ChatRequest(
         messages,
@@ -75,9 +75,9 @@ def read_chat_completion(body: bytes, limits: ReadLimits, head: RequestHead) -> 
         None,
         stream,
         model=model,
-        options=_read_options(given),
-        unknown={name: value for name, value in given.items() if name not in _KNOWN} or None,
-        **{name: read(given[name]) for name, read in _TOOL_READERS.items() if name in given},
+        options=_read_options(set_fields),
+        unknown={name: value for name, value in set_fields.items() if name not in _KNOWN} or None,
+        **{name: read(set_fields[name]) for name, read in _TOOL_READERS.items() if name in set_fields},
         **session,
     )
 
