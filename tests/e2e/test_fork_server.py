@@ -128,3 +128,16 @@ async def test_stopped_fork_server_is_given_up(nursery: trio.Nursery, site: Site
     assert not is_running(server)
     assert 200 == (await site.ask(served)).status
     await served.stop()
+
+
+async def test_worker_has_room_for_all_its_descriptors(nursery: trio.Nursery, tmp_path: Path) -> None:
+    """A table that grows while the worker has threads stops its event loop for milliseconds."""
+    site = await make_site(nursery, tmp_path, endpoint("ok"), "max_connections = 1000")
+    served = await site.serve(nursery)
+
+    (worker,) = site.workers()
+    status = Path(f"/proc/{worker}/status").read_text()
+    await served.stop()
+
+    (slots,) = (int(line.split()[1]) for line in status.splitlines() if line.startswith("FDSize:"))
+    assert slots >= 2 * 1000
