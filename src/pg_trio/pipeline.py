@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from functools import partial
 
-from attrs import frozen
+from attrs import field, frozen
 
 from pg_trio.catalogue import Catalogue, EndpointPlan
 from pg_trio.checked_request import CheckedRequest, renumber
@@ -34,6 +34,7 @@ from pg_trio.errors import (
 )
 from pg_trio.racing.byte_room import ByteRoom
 from pg_trio.racing.deadline import LastingScope
+from pg_trio.racing.deadline_keeper import DeadlineKeeper
 from pg_trio.racing.large_work import LARGE_BYTES, LargeWork, work_owner
 from pg_trio.received_request import ReceivedRequest, check_request, join_earlier
 from pg_trio.recorder import Recorder, Recorders
@@ -72,6 +73,8 @@ class Pipeline:
     body_room: ByteRoom
     recorders: Recorders
     sessions: Sessions | None = None
+    # Keeps the clocks of all streams; its `run` must be running.
+    stream_clocks: DeadlineKeeper = field(factory=DeadlineKeeper)
 
     async def answer(self, call: Call, lasting: LastingScope | None = None) -> WholeAnswer | EmbeddingAnswer | None:
         """The answer to a call, or None if it was streamed to the client already.
@@ -338,6 +341,7 @@ class Pipeline:
             ),
             clock=StreamClock(endpoint.idle_timeout_ms / 1000, deadline.at, head_at if held is None else math.inf),
             take_deadline=deadline.hand_over,
+            keeper=self.stream_clocks,
             relays_reasoning=endpoint.stream_reasoning,
             holds_reasoning=asked.call.surface.holds_reasoning,
             keep=None if session is None or record is None else partial(record.keep_with, session.keep),
