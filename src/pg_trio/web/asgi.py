@@ -241,7 +241,7 @@ class GatewayRoutes:
         client: Client | None = slot.value
         if client is None:
             assert self.gateway is not None, NOT_RUNNING
-            client = slot.value = Client(slot.stack.enter_context(self.gateway.make_lasting_scope()))
+            client = slot.value = Client(slot.keep(self.gateway.make_lasting_scope()))
         client.alike, client.template = alike, template
         return client
 

@@ -905,7 +905,8 @@ async def test_second_task_ends_when_its_work_is_done(autojump_clock: MockClock)
 
 async def test_stream_that_is_over_is_looked_at_no_more(autojump_clock: MockClock) -> None:
     """A task started for it would find its nursery closed, and end the keeper of all streams."""
-    whole, cut = (relay(FakeSource([[OPENED, text("a")], *rest]), FakeClient()) for rest in ([[Finished("stop")]], []))
+    whole = relay(FakeSource([[OPENED, text("a")], [Finished("stop")]]), FakeClient())
+    cut = relay(FakeSource([[OPENED, text("a")]]), FakeClient())
     keeper = cut.relay.keeper = whole.relay.keeper
 
     async with trio.open_nursery() as nursery:

@@ -1,12 +1,12 @@
 """What acts beside a relay: when a clock runs out, and to send what the client gets while no token is there.
 
-Most streams never need it: no clock of theirs runs out. So a stream has no second task, but an entry among the times of
-all streams (racing/deadline_keeper.py). A task is started in the relay's nursery when there is something to do, and ends
-when it is done. It is never two.
+Most streams never need it: no clock of theirs runs out. So a stream has no second task, but an entry among the times
+of all streams (racing/deadline_keeper.py). A second task is started in the relay's nursery when there is something to
+do, and ends when it is done. It runs once at a time.
 
-Two tasks share a stream then. The reading task reads the source, writes its events and sets the clock's phase. The other
-one writes only in OPENING and READING (clock.py). Before it writes, the reading task waits for a write of this one
-(`writing`), so that writes never mix.
+Then two tasks share a stream. The reading task reads the source, writes its events and sets the clock's phase. The
+second one writes only in OPENING and READING (clock.py). Before it writes, the reading task waits for a write of the
+second one (`writing`), so that writes never mix.
 """
 
 from __future__ import annotations
