@@ -351,13 +351,13 @@ class Pipeline:
         asked.call.stop_with(relay.stop)
         if held is not None:
             held.note_passed = partial(relay.allow_head, head_at)
-        self.recorders.streams_active += 1
+        self.admission.streams += 1
         try:
             await relay.run()
             if relay.failure is not None:
                 recorder.stream_failed(relay.failure)
         finally:
-            self.recorders.streams_active -= 1
+            self.admission.streams -= 1
             rescued.note_end(relay.outcome)
             asked.settle_stream(rescued, has_begun=relay.has_begun)
             if relay.clock.is_committed and relay.has_begun and record is not None and keeps_text:
