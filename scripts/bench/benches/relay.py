@@ -13,8 +13,9 @@ row is a load:
 `tokens/s/core` is tokens a second of the gateway's CPU time, which stays comparable on a busy machine. `tokens/read`
 is how many came to the client together. `lag` is from the source's send to the client's read, both on the same core,
 at p50 and p99. It is given a second time for the tokens that left once all streams had begun: all streams of a row
-begin together, and the first ones flow while the gateway begins the others. Order, loss and streams mixed up are checked
-in every byte. With `--root DIR` the gateway comes from another checkout, to compare two versions in alternating runs.
+begin together, and the first ones flow while the gateway begins the others. Order, loss and streams mixed up are
+checked in every byte. With `--root DIR` the gateway comes from another checkout, to compare two versions in alternating
+runs.
 """
 
 from __future__ import annotations
