@@ -271,7 +271,7 @@ async def open_gateway(
     deadlines, works = DeadlineKeeper(), OwnedWorks(event_bytes)
     sockets = OpenSockets(settings.server.websocket_max_open, pipeline.authenticate.find_caller)
     lifetime.run(deadlines.run, direct.run, pipeline.admission.run, partial(keep_warm, direct, warm), works.run)
-    lifetime.run(sockets.watch, partial(prepare_rules, settings.projects.values()))
+    lifetime.run(pipeline.stream_clocks.run, sockets.watch, partial(prepare_rules, settings.projects.values()))
     counts = around.count_connections, sockets.__len__
     parts = MeteredParts(settings, pipeline, stores, recorders, overrides, *counts)
     page = None if metering is None else metering.make_page(parts, lifetime, {} if traces is None else traces.counts)

@@ -108,7 +108,7 @@ def _gauges_of(parts: MeteredParts) -> Mapping[str, Callable[[], float]]:
 
     return {
         "pg_trio_requests_active": lambda: parts.pipeline.admission.under_way,
-        "pg_trio_streams_active": lambda: parts.recorders.streams_active,
+        "pg_trio_streams_active": lambda: parts.pipeline.admission.streams,
         "pg_trio_connections_open": parts.count_connections,
         "pg_trio_websockets_open": parts.count_sockets,
         "pg_trio_log_queue_rows": lambda: getattr(stores.log, "waiting", 0),

@@ -14,7 +14,7 @@ import math
 from collections.abc import Awaitable
 from functools import partial
 
-from attrs import frozen
+from attrs import field, frozen
 
 from pg_trio.catalogue import Catalogue, EndpointPlan
 from pg_trio.checked_request import CheckedRequest, renumber
@@ -34,6 +34,7 @@ from pg_trio.errors import (
 )
 from pg_trio.racing.byte_room import ByteRoom
 from pg_trio.racing.deadline import LastingScope
+from pg_trio.racing.deadline_keeper import DeadlineKeeper
 from pg_trio.racing.large_work import LARGE_BYTES, LargeWork, work_owner
 from pg_trio.received_request import ReceivedRequest, check_here, check_request, join_earlier
 from pg_trio.recorder import Recorder, Recorders
@@ -72,6 +73,8 @@ class Pipeline:
     body_room: ByteRoom
     recorders: Recorders
     sessions: Sessions | None = None
+    # Keeps the clocks of all streams; its `run` must be running.
+    stream_clocks: DeadlineKeeper = field(factory=DeadlineKeeper)
 
     async def answer(self, call: Call, lasting: LastingScope | None = None) -> WholeAnswer | EmbeddingAnswer | None:
         """The answer to a call, or None if it was streamed to the client already.
@@ -346,6 +349,7 @@ class Pipeline:
             ),
             clock=StreamClock(endpoint.idle_timeout_ms / 1000, deadline.at, head_at if held is None else math.inf),
             take_deadline=deadline.hand_over,
+            keeper=self.stream_clocks,
             relays_reasoning=endpoint.stream_reasoning,
             holds_reasoning=asked.call.surface.holds_reasoning,
             keep=None if session is None or record is None else partial(record.keep_with, session.keep),
@@ -355,13 +359,13 @@ class Pipeline:
         asked.call.stop_with(relay.stop)
         if held is not None:
             held.note_passed = partial(relay.allow_head, head_at)
-        self.recorders.streams_active += 1
+        self.admission.streams += 1
         try:
             await relay.run()
             if relay.failure is not None:
                 recorder.stream_failed(relay.failure)
         finally:
-            self.recorders.streams_active -= 1
+            self.admission.streams -= 1
             rescued.note_end(relay.outcome)
             asked.settle_stream(rescued, has_begun=relay.has_begun)
             if relay.clock.is_committed and relay.has_begun and record is not None and keeps_text:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import ssl
 import subprocess
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -320,6 +321,21 @@ async def test_body_that_is_here_is_told() -> None:
     assert [b"whole", None] == [scope["extensions"]["pg_trio"].body for scope in app.scopes]
 
 
+async def test_body_that_was_taken_is_kept_by_nobody() -> None:
+    """A stream may last for minutes: what was read of its request is enough."""
+
+    async def take(scope: Scope, receive: Receive, send: Send) -> None:
+        link = scope["extensions"]["pg_trio"]
+        body, link.body = link.body, None
+        again = await receive()
+        await answer(send, body + b"|" + again["body"] + (b"|more" if again["more_body"] else b""))
+
+    async with serving("lane", ProbeApp(take)) as port:
+        reply = await ask(port, request(method="POST", body=b"whole"))
+
+    assert b"whole|" == reply.body
+
+
 async def test_what_is_kept_lasts_as_long_as_the_connection() -> None:
     closed = trio.Event()
     closed_in: list[trio.lowlevel.Task] = []
@@ -333,7 +349,7 @@ async def test_what_is_kept_lasts_as_long_as_the_connection() -> None:
         kept = scope["extensions"]["pg_trio"].client
         if kept.value is None:
             kept.value = 0
-            kept.stack.callback(close)
+            kept.keep(ExitStack()).callback(close)
         kept.value += 1
         served_in.append(trio.lowlevel.current_task())
         await answer(send, b"%d" % kept.value)
@@ -359,7 +375,7 @@ async def test_kept_cancel_scope_is_left_in_its_place(caplog: pytest.LogCaptureF
     entered, left = trio.Event(), trio.Event()
 
     async def enter(scope: Scope, receive: Receive, send: Send) -> None:
-        stack = scope["extensions"]["pg_trio"].client.stack
+        stack = scope["extensions"]["pg_trio"].client.keep(ExitStack())
         stack.callback(left.set)
         stack.enter_context(trio.CancelScope())
         entered.set()
@@ -381,7 +397,7 @@ async def test_error_in_what_is_kept_is_logged(caplog: pytest.LogCaptureFixture)
 
     async def keep(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"] == "/fails":
-            scope["extensions"]["pg_trio"].client.stack.callback(fail)
+            scope["extensions"]["pg_trio"].client.keep(ExitStack()).callback(fail)
         await answer(send, b"well")
 
     async with serving("lane", ProbeApp(keep)) as port, connected(port) as other:

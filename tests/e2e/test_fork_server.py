@@ -33,6 +33,12 @@ def children_of(pid: int) -> list[int]:
     return list(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
 
 
+def descriptor_slots(pid: int) -> int:
+    """How many descriptors the kernel's table of the process has room for."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("FDSize:"))
+
+
 def fork_server_of(served: Served) -> int:
     (found,) = children_of(served.process.pid)
     return found
@@ -150,3 +156,15 @@ async def test_stopped_fork_server_is_given_up(nursery: trio.Nursery, site: Site
     assert not is_running(server)
     assert 200 == (await site.ask(served)).status
     await served.stop()
+
+
+async def test_worker_has_room_for_all_its_descriptors(nursery: trio.Nursery, tmp_path: Path) -> None:
+    """A table that grows while the worker has threads stops its event loop for milliseconds."""
+    site = await make_site(nursery, tmp_path, endpoint("ok"), "max_connections = 1000")
+    served = await site.serve(nursery)
+
+    (worker,) = site.workers()
+    slots = descriptor_slots(worker)
+    await served.stop()
+
+    assert slots >= 2 * 1000

@@ -211,11 +211,14 @@ def summarise_reads(reads: Sequence[Read]) -> dict[str, float]:
     """Figures of streams whose tokens all came once and in order. Raises: ValueError if a byte is not as it was sent.
 
     `a_read`: tokens that came together. `first`: from sending the request to the first token's arrival. `lag`: from a
-    token's leaving the source to its arrival. `steady`: streams without `STALL_MS` between two tokens.
+    token's leaving the source to its arrival; `flowing_lag` is that of tokens which left once all streams had begun, or
+    of all where none did. `steady`: streams without `STALL_MS` between two tokens.
     """
     tokens = [read.tokens() for read in reads]
     firsts_ms = [(sent[0][1] - read.asked_ns) / 1e6 for read, sent in zip(reads, tokens, strict=True)]
     lags_ms = [(came_ns - sent_ns) / 1e6 for stream in tokens for sent_ns, came_ns in stream]
+    begun_ns = max(sent[0][1] for sent in tokens)
+    flowing_ms = [(came_ns - sent_ns) / 1e6 for stream in tokens for sent_ns, came_ns in stream if sent_ns > begun_ns]
     gaps_ms = [max(after - before for (_, before), (_, after) in pairwise(stream)) / 1e6 for stream in tokens]
     seconds = (max(read.times[-1] for read in reads) - min(read.asked_ns for read in reads)) / 1e9
     return {
@@ -229,6 +232,8 @@ def summarise_reads(reads: Sequence[Read]) -> dict[str, float]:
         "lag_p50_ms": quantile(lags_ms, 0.50),
         "lag_p99_ms": quantile(lags_ms, 0.99),
         "lag_ms_max": max(lags_ms),
+        "flowing_lag_p50_ms": quantile(flowing_ms or lags_ms, 0.50),
+        "flowing_lag_p99_ms": quantile(flowing_ms or lags_ms, 0.99),
         "steady_sum": sum(gap_ms < STALL_MS for gap_ms in gaps_ms),
         "gap_ms_max": max(gaps_ms),
     }

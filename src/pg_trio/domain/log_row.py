@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Literal, Protocol, TypeAlias
 from uuid import UUID
 
-from attrs import evolve, field
+from attrs import field
 
 from pg_trio.domain.guardrails import GuardrailVerdict
 from pg_trio.domain.project import Candidate
@@ -150,8 +150,17 @@ class Attempts:
         for index, row in enumerate(self.rows):
             if row.outcome == "won" and row.first_token_ms is None:
                 why = "stream broke off" if outcome.startswith("failed") else ""
-                first_token_ms = row.ended_ms
-                ended = evolve(row, first_token_ms=first_token_ms, ended_ms=ended_ms, outcome=outcome, why=why)
+                ended = AttemptRow(
+                    row.provider,
+                    row.model,
+                    row.credential,
+                    row.started_ms,
+                    ended_ms,
+                    outcome,
+                    row.ended_ms,
+                    why,
+                    row.is_hedge,
+                )
                 self.replace(index, ended)
                 return True
         return False

@@ -6,8 +6,9 @@ EXTENSION. Both sides write to it. A stock server has no such extension, so the 
 
 from __future__ import annotations
 
-from contextlib import ExitStack
-from typing import Any, Literal, TypeAlias
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import Any, Literal, Self, TypeAlias, TypeVar
 from uuid import UUID
 
 EXTENSION = "pg_trio"
@@ -23,20 +24,40 @@ WHOLE_ANSWER = "pg_trio.answer"
 PART_NOW = "pg_trio.part"
 REST_OF_PART = "pg_trio.rest"
 
+T = TypeVar("T")
+
 CutReason: TypeAlias = Literal["drain", "write limit"]
 
 
 class ClientSlot:
     """The application's storage beside a client's connection, for the connection's lifetime.
 
-    `value` belongs to the application. `stack` is closed when the connection ends, in the connection's own task.
+    `value` belongs to the application. What it keeps in a block (`keep`) ends with the connection, in the connection's
+    own task.
     """
 
-    __slots__ = ("stack", "value")
+    # An ExitStack would take 700 bytes of each connection: its deque has room for 64.
+    __slots__ = ("_kept", "value")
 
     def __init__(self) -> None:
-        self.stack = ExitStack()
         self.value: Any = None
+        self._kept: AbstractContextManager[object] | None = None
+
+    def keep(self, block: AbstractContextManager[T]) -> T:
+        """Enter the block, which is left at the connection's end. There may be one; more would be left in no order."""
+        assert self._kept is None, "a connection keeps one block"
+        entered = block.__enter__()
+        self._kept = block
+        return entered
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        kept, self._kept = self._kept, None
+        return None if kept is None else kept.__exit__(kind, error, trace)
 
 
 class ServerLink:
@@ -50,7 +71,8 @@ class ServerLink:
     # The same object for requests whose heads differ only in the body's length, also of several connections; else
     # None. It can be referred to weakly, and lasts as long as a connection has such a head.
     alike: object = None
-    # The complete body, if it came with the head. `receive` returns it as well.
+    # The complete body, if it came with the head. `receive` returns it as well, unless the application takes it from
+    # here and sets this to None: a stream may last for minutes, and the body would be kept beside what was read of it.
     body: bytes | None = None
     # (status, text) after the body proved malformed. The server sends this answer; `receive` returns `http.disconnect`.
     refused: tuple[int, str] | None = None

@@ -65,8 +65,6 @@ class Recorders:
         self._said_at: dict[str, float] = {}
         self.failed: Counter[str] = Counter()
         self.slow: Counter[str] = Counter()
-        # Streamed answers under way: counted by the pipeline, for gauges.
-        self.streams_active = 0
         # Whether a subscriber wants the text of every streamed answer, also where the endpoint's log keeps none.
         self.keeps_texts = False
 

@@ -14,6 +14,7 @@ from attrs import define, field
 from pg_trio.config.settings import ServerSettings
 from pg_trio.errors import WorkersFailed
 from pg_trio.server.admin_serving import Pages, serve_pages
+from pg_trio.server.descriptor_table import widen_descriptor_table
 from pg_trio.server.garbage import collect_at_rest
 from pg_trio.server.http1.types import ASGIApplication
 from pg_trio.server.lifespan import LifespanFailed
@@ -22,6 +23,9 @@ from pg_trio.server.serving import serve_app
 from pg_trio.server.supervisor import GO, LEAVING, READY
 
 logger = logging.getLogger("pg_trio.worker")
+
+# A client's, and its provider's; see connection_limit.
+SLOTS_A_CONNECTION = 2
 
 
 @define(eq=False)
@@ -47,6 +51,7 @@ async def run_worker(
     # Ctrl-C and a closed terminal reach the whole process group; the supervisor decides what they mean.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    widen_descriptor_table(SLOTS_A_CONNECTION * settings.max_connections)
     parent = trio.SocketStream(trio.socket.from_stdlib_socket(control))
     orders = Orders()
     refused: list[str] = []

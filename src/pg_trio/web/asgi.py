@@ -252,7 +252,7 @@ class GatewayRoutes:
         client: Client | None = slot.value
         if client is None:
             assert self.gateway is not None, NOT_RUNNING
-            client = slot.value = Client(slot.stack.enter_context(self.gateway.make_lasting_scope()))
+            client = slot.value = Client(slot.keep(self.gateway.make_lasting_scope()))
         # A head that is like no other is not recalled.
         client.alike, client.template = _NOTHING if alike is None else alike, template
         return client

@@ -153,6 +153,7 @@ class AsgiCall:
         if whole is not None:
             if len(whole) > limit_bytes:
                 raise BodyTooLarge(limit_bytes)
+            self.link.body = None
             return whole
         body = await self._receive_parts(limit_bytes)
         if self.body_received is not None:

@@ -10,7 +10,14 @@ import trio.testing
 
 from pg_trio.domain.verdict import Verdict
 from pg_trio.errors import Overloaded
-from pg_trio.stages.admission import CALM_STARTS, FIRST_START_S, JOIN_SHARE, PRESSED_STARTS, Admission
+from pg_trio.stages.admission import (
+    CALM_STARTS,
+    FIRST_START_S,
+    JOIN_SHARE,
+    PRESSED_STARTS,
+    STREAM_STARTS,
+    Admission,
+)
 
 WAIT_S = 2.0
 
@@ -56,6 +63,15 @@ async def test_pass_starts_so_many(door: Door, autojump_clock: trio.testing.Mock
 
     assert [True] * CALM_STARTS + [False] == taken
     assert door.admission.take()
+
+
+async def test_pass_starts_fewer_beside_streams(door: Door, autojump_clock: trio.testing.MockClock) -> None:
+    taken = []
+    for door.admission.streams in (1, 0):
+        await trio.lowlevel.checkpoint()
+        taken.append([door.admission.take() for _ in range(CALM_STARTS)].count(True))
+
+    assert [STREAM_STARTS, CALM_STARTS] == taken
 
 
 async def test_burst_is_served_in_order(door: Door, autojump_clock: trio.testing.MockClock) -> None:

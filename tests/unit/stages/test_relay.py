@@ -34,6 +34,7 @@ from pg_trio.errors import (
     SessionsUnavailable,
     UpstreamBroken,
 )
+from pg_trio.racing.deadline_keeper import DeadlineKeeper
 from pg_trio.sources import AnswerRecord, FilteredSource
 from pg_trio.stages.provider_call import CallPlan, OpenStream
 from pg_trio.stages.provider_call.rescue import RescuedSource
@@ -201,7 +202,19 @@ class Running:
     record: AnswerRecord | None
 
     async def run(self) -> None:
-        await self.relay.run()
+        failure: GatewayError | ClientLeft | None = None
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.relay.keeper.run)
+            try:
+                await self.relay.run()
+            except (GatewayError, ClientLeft) as error:
+                failure = error
+            nursery.cancel_scope.cancel()
+        if failure is not None:
+            try:
+                raise failure
+            finally:
+                del failure
 
     @property
     def failure(self) -> GatewayError | None:
@@ -263,6 +276,7 @@ def relay(
         source=rescued if record is None else FilteredSource(rescued, record),
         client=client,
         clock=StreamClock(idle_s, now + ends_in_s, now + head_after_s),
+        keeper=DeadlineKeeper(),
         **{"take_deadline": lambda: int(ends_in_s * 1000), **settings},
     )
     return Running(running, rescued, record)
@@ -856,3 +870,52 @@ async def test_held_text_of_a_stopped_answer_is_sent(autojump_clock: MockClock) 
     assert await stop_after(running, 4)
 
     assert [(4, "ab"), (4, "stopped 1")] == client.taken
+
+
+# ── the second task ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@define
+class CountingSource(FakeSource):
+    """Notes how many other tasks its stream has, each time it is asked."""
+
+    others: list[int] = field(factory=list)
+
+    async def receive_events(self) -> Sequence[Event]:
+        self.others.append(len(trio.lowlevel.current_task().child_nurseries[-1].child_tasks))
+        return await super().receive_events()
+
+
+async def test_stream_without_silence_is_one_task(autojump_clock: MockClock) -> None:
+    source = CountingSource([[OPENED, text("a")], 9.0, [text("b")], 9.0, [text("c")], 9.0, [Finished("stop")]])
+
+    await relay(source, FakeClient()).run()
+
+    assert {0} == set(source.others)
+
+
+async def test_second_task_ends_when_its_work_is_done(autojump_clock: MockClock) -> None:
+    source = CountingSource([[OPENED, text("a")], 11.0, [text("b")], 1.0, [Finished("stop")]])
+    client = FakeClient()
+
+    await relay(source, client).run()
+
+    assert ({0}, 1) == (set(source.others), [what for _, what in client.taken].count(": keep-alive"))
+
+
+async def test_stream_that_is_over_is_looked_at_no_more(autojump_clock: MockClock) -> None:
+    """A task started for it would find its nursery closed, and end the keeper of all streams."""
+    whole = relay(FakeSource([[OPENED, text("a")], [Finished("stop")]]), FakeClient())
+    cut = relay(FakeSource([[OPENED, text("a")]]), FakeClient())
+    keeper = cut.relay.keeper = whole.relay.keeper
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(keeper.run)
+        await whole.relay.run()
+        with trio.move_on_after(1):
+            await cut.relay.run()
+        was_stopped = [running.relay.stop() for running in (whole, cut)]
+        await trio.sleep(60)
+        nursery.cancel_scope.cancel()
+
+    assert (False, 0) == (was_stopped[0], len(keeper))

@@ -153,7 +153,7 @@ class LaneConnection:
     async def run(self) -> Upgrade | None:
         """Serve until either side ends the connection, or it becomes a WebSocket. Raises only outer cancellation."""
         try:
-            with self._scope, errors_told(_log_bug), self.client.stack:
+            with self._scope, errors_told(_log_bug), self.client:
                 await self._serve_requests()
             if self._websocket is not None:
                 return Upgrade(self._detach(), self._websocket, self.incoming.take_websocket())

@@ -44,7 +44,7 @@ class LaneExchange:
     def __init__(self, connection: LaneConnection, head: HttpHead) -> None:
         self._connection = connection
         self._head = head
-        self._whole = whole = connection.incoming.take_whole_body(head.length)
+        whole = connection.incoming.take_whole_body(head.length)
         if whole is None:
             self.body = open_body(head.length)
             self._continue_owed = head.expects_continue
@@ -60,7 +60,7 @@ class LaneExchange:
         if body.ended:
             if not self._received:
                 self._received = True
-                return {"type": "http.request", "body": self._whole or b"", "more_body": False}
+                return {"type": "http.request", "body": self.link.body or b"", "more_body": False}
             await self._wait_over()
             return {"type": _DISCONNECT}
         if self.answered or connection.left:

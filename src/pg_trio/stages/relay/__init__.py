@@ -1,7 +1,7 @@
 """The stage `relay`: a stream on its way to the client, from the first candidate asked to `[DONE]`.
 
 relay.py   the reading task: opens the source, relays its events, and ends the stream
-watch.py   the second task: it acts when a clock runs out, and sends everything before the first token
+watch.py   what acts beside it: when a clock runs out, and to send everything before the first token
 clock.py   the phases and the clocks
 whole.py   a whole answer as a stream, of an endpoint that does not stream
 """

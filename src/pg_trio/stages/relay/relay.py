@@ -33,6 +33,7 @@ from pg_trio.domain.event_source import EventSource, SpokenEvents
 from pg_trio.domain.events import Event, Finished
 from pg_trio.domain.project import Candidate
 from pg_trio.errors import AttemptFailed, ClientLeft, DeadlineExceeded, GatewayError
+from pg_trio.racing.deadline_keeper import DeadlineKeeper
 from pg_trio.stages.relay.clock import RelayPhase, StreamClock
 from pg_trio.stages.relay.watch import LAST_WRITE_S, StopAsked, Watch, error_as_value
 
@@ -50,6 +51,8 @@ class Relay:
     client: StreamClient
     clock: StreamClock
     take_deadline: Callable[[], int]
+    # Keeps the times of all streams' clocks.
+    keeper: DeadlineKeeper
     # Whether the client gets reasoning.
     relays_reasoning: bool = True
     # Whether the client's surface keeps reasoning until the answer begins: it sends nothing then, so no head either.
@@ -74,8 +77,8 @@ class Relay:
     )
 
     def make_watch(self) -> Watch:
-        """The second task of this stream."""
-        return Watch(self.client, self.clock, self.take_deadline, self.holds_reasoning)
+        """What acts beside the reading task."""
+        return Watch(self.client, self.clock, self.take_deadline, self.keeper, self.holds_reasoning)
 
     async def run(self) -> None:
         """Relay the whole stream and end it; `failure` says whether it broke.
@@ -109,12 +112,15 @@ class Relay:
         nothing."""
         results: list[StreamEnd] = []
         watch = self._watch
-        watch.restart()
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(watch.run, nursery.cancel_scope)
-            results.append(await work())
-            await watch.end()
-            nursery.cancel_scope.cancel(reason="the stream is over")
+            watch.begin(nursery)
+            try:
+                results.append(await work())
+                await watch.end_reading()
+            finally:
+                watch.forget()
+            if watch.is_acting:
+                nursery.cancel_scope.cancel(reason="the stream is over")
         cut_by = watch.cut_by
         if cut_by is None or (isinstance(cut_by, StopAsked) and results and isinstance(results[0], Finished)):
             return results[0]
@@ -138,7 +144,7 @@ class Relay:
     def allow_head(self, at: float) -> None:
         """The head may be sent from this time on, if no token has come: it was held until now."""
         self.clock.head_at = at
-        self._watch.wake()
+        self._watch.look()
 
     async def hear(self, spoken: SpokenEvents) -> None:
         """Relay a candidate's reasoning before its first token. Waits until the client's side has taken it."""

@@ -1,12 +1,17 @@
-"""The task beside a relay: it sleeps until a clock runs out, and sends what the client gets while no token is there.
+"""What acts beside a relay: when a clock runs out, and to send what the client gets while no token is there.
 
-Two tasks share a stream. The reading task reads the source, writes its events and sets the clock's phase. This one
-writes only in OPENING and READING (clock.py). Before it writes, the reading task waits for a write of this one
-(`writing`), so that writes never mix.
+Most streams never need it: no clock of theirs runs out. So a stream has no second task, but an entry among the times
+of all streams (racing/deadline_keeper.py). A second task is started in the relay's nursery when there is something to
+do, and ends when it is done. It runs once at a time.
+
+Then two tasks share a stream. The reading task reads the source, writes its events and sets the clock's phase. The
+second one writes only in OPENING and READING (clock.py). Before it writes, the reading task waits for a write of the
+second one (`writing`), so that writes never mix.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 
@@ -16,6 +21,7 @@ from attrs import define, field, frozen
 from pg_trio.domain.call import StreamClient
 from pg_trio.domain.event_source import SpokenEvents
 from pg_trio.errors import AttemptFailed, AttemptTimedOut, DeadlineExceeded, GatewayError
+from pg_trio.racing.deadline_keeper import DeadlineKeeper
 from pg_trio.stages.relay.clock import Due, RelayPhase, StreamClock
 
 # The time for the last write after the deadline, which tells the client.
@@ -50,25 +56,37 @@ class Watch:
     client: StreamClient
     clock: StreamClock
     take_deadline: Callable[[], int]
+    # Keeps the times at which to look at the clock: `at`, and `looked_at_from`, which is its own.
+    keeper: DeadlineKeeper
     # Whether the client's side keeps reasoning until the answer begins.
     holds_reasoning: bool = False
     # The deadline's milliseconds in its error; known once committed.
     limit_ms: int = 0
-    # Set when this task's running write has ended; None if there is none.
+    # Set when a running write of the second task has ended; None if there is none.
     writing: trio.Event | None = None
     cut_by: AttemptFailed | GatewayError | StopAsked | None = None
+    at: float = math.inf
+    looked_at_from: float = math.inf
+    # Whether the second task runs, and where, while a stream is relayed.
+    is_acting: bool = False
+    _nursery: trio.Nursery | None = None
     # At most one for each asked candidate, which continues reading when the client has taken it.
     _speeches: list[Speech] = field(factory=list)
-    _woken: trio.Event = field(factory=trio.Event)
 
     def stop(self) -> None:
         """End the answer here. A write that has begun ends first."""
         self.cut_by = StopAsked()
-        self._woken.set()
+        self._start()
 
-    def restart(self) -> None:
-        """Reset the cut: the error that cut the previous stream does not cut the next one."""
-        self.cut_by = None
+    def begin(self, nursery: trio.Nursery) -> None:
+        """Watch a stream that this nursery's body relays. What cut the stream before does not cut this one."""
+        self.cut_by, self._nursery, self.is_acting = None, nursery, False
+        self._rest(trio.current_time())
+
+    def forget(self) -> None:
+        """The body is over, and so is the watch: nothing is started any more."""
+        self._nursery = None
+        self.keeper.forget(self)
 
     def commit(self) -> None:
         """From now on failures are sent in the stream. Raises DeadlineExceeded if it is too late."""
@@ -76,15 +94,33 @@ class Watch:
             self.limit_ms = self.take_deadline()
             self.clock.is_committed = True
 
-    def wake(self) -> None:
-        """The clock has changed."""
-        self._woken.set()
+    def look(self) -> None:
+        """Act, if a clock has run out, or see when one may."""
+        now = trio.current_time()
+        if self.clock.find_due(now) is Due.NOTHING:
+            self._rest(now)
+        else:
+            self._start()
+
+    # As the keeper knows it: the time to look has come.
+    end = look
+
+    def _rest(self, now: float) -> None:
+        self.at = self.clock.next_at(now)
+        if self.at < self.looked_at_from and self._nursery is not None:
+            self.keeper.watch(self)
+
+    def _start(self) -> None:
+        """Start the second task, if it does not run. If it does, it sees by itself what else there is to do."""
+        if self._nursery is not None and not self.is_acting:
+            self.is_acting = True
+            self._nursery.start_soon(self._act, self._nursery.cancel_scope)
 
     async def hear(self, spoken: SpokenEvents) -> None:
         """Let this task send a candidate's reasoning; only while OPENING. Waits until it is sent."""
         speech = Speech(spoken)
         self._speeches.append(speech)
-        self._woken.set()
+        self._start()
         try:
             await speech.taken.wait()
         finally:
@@ -98,7 +134,7 @@ class Watch:
         if self.writing is not None:
             await self.writing.wait()
 
-    async def end(self) -> None:
+    async def end_reading(self) -> None:
         """The reading task's work is done. After this returns, the client's side has all written bytes."""
         phase, self.clock.phase = self.clock.phase, RelayPhase.WRITING
         if self.writing is not None:
@@ -106,30 +142,35 @@ class Watch:
         # Nothing is being written from here on.
         self.clock.phase = RelayPhase.ENDING if phase is RelayPhase.WRITING else phase
 
-    async def run(self, scope: trio.CancelScope) -> None:
-        """Act whenever a clock runs out, until one of them ends the stream; then cancel the scope."""
+    async def _act(self, scope: trio.CancelScope) -> None:
+        """The second task: do what is to be done. If it ends the stream, cancel the scope."""
         clock = self.clock
         while self.cut_by is None:
-            with trio.move_on_at(clock.next_at(trio.current_time())):
-                await self._woken.wait()
-            if self._woken.is_set():
-                self._woken = trio.Event()
-            if self.cut_by is None:
-                await self._act(clock.find_due(trio.current_time()))
+            now = trio.current_time()
+            due = clock.find_due(now)
+            if due is Due.NOTHING and not self._has_speech:
+                self.is_acting = False
+                self._rest(now)
+                return
+            await self._do(due)
         if clock.phase is RelayPhase.WRITING:
             # Nothing can follow half a write, so a running write may end, so that the client can get the error.
             await trio.sleep_until(clock.ends_at + LAST_WRITE_S)
         # The rows of the ended tries show this reason.
         scope.cancel(reason=CUT_REASONS.get(type(self.cut_by), "the answer has failed"))
 
-    async def _act(self, due: Due) -> None:
+    @property
+    def _has_speech(self) -> bool:
+        return self.clock.phase is RelayPhase.OPENING and bool(self._speeches)
+
+    async def _do(self, due: Due) -> None:
         if due is Due.DEADLINE:
             if not self.clock.is_committed:
                 await self._wait_deadline()
             self.cut_by = DeadlineExceeded(self.limit_ms)
         elif due is Due.IDLE:
             self.cut_by = AttemptTimedOut(f"no token within {self.clock.idle_s:g} s")
-        elif self.clock.phase is RelayPhase.OPENING and self._speeches:
+        elif self._has_speech:
             await self._send_speech(self._speeches.pop(0))
         elif due is Due.COMMENT:
             await self._write(self.client.send_keep_alive)
