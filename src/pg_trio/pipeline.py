@@ -147,7 +147,6 @@ class Pipeline:
         if plan is None:
             if request.stream and call.surface.always_streams:
                 deadline.drop_sdk_limit()
-            # The body names the one or the other: the surface has seen to it.
             recorder.slug_read(request.endpoint or request.model or "")
             plan = self.catalogue.find_named(caller, request.endpoint, request.model or "")
             recorder.endpoint_found(plan.endpoint)
@@ -160,11 +159,9 @@ class Pipeline:
         quota = self.rate_limit.take_nowait(received.call, received.caller.token, received.plan.limits)
         if quota is NOTHING_LENT:
             return self._spend(received, request, quota)
-        return self._serve_on_loan(received, request, quota)
+        return self._borrow(received, request, quota)
 
-    async def _serve_on_loan(
-        self, received: ReceivedRequest, request: ChatRequest, quota: Quota | None
-    ) -> WholeAnswer | None:
+    async def _borrow(self, received: ReceivedRequest, request: ChatRequest, quota: Quota | None) -> WholeAnswer | None:
         """The same where the quota is waited for, or is given back at the end."""
         if quota is None:
             quota = await self.rate_limit.take(received.call, received.caller.token, received.plan.limits, request)
@@ -191,10 +188,9 @@ class Pipeline:
                 session = await self._open_session(received, request, reservation, quota)
             if redaction is not None:
                 request, session, redaction = renumber(received, request, session, redaction)
-            messages = request.messages if session is None else session.messages
 
             recorder.stage_began("prompt")
-            prompt = plan.prompt.apply(messages, request)
+            prompt = plan.prompt.apply(request.messages if session is None else session.messages, request)
             account = Account(reservation, quota, prompt, recorder.attempts)
             checked = CheckedRequest(call, plan, request, received.deadline, account, recorder, session, redaction)
             recorder.stage_began("provider")
@@ -208,7 +204,7 @@ class Pipeline:
                 return answer
             received.deadline.hand_over()
             await send_whole(call.open_stream(request, plan.endpoint, recorder, answer.session_id), answer)
-            return None
+        return None
 
     async def _count(self, received: ReceivedRequest, request: ChatRequest) -> WholeAnswer:
         """The estimate of the tokens that a provider would be sent, as the usage of an empty answer."""

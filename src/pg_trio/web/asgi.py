@@ -77,21 +77,18 @@ class Gateway(Protocol):
         """What the calls of one client's connection use in turn, in one task."""
 
 
-# No server's object for heads that are alike.
-_NOTHING = object()
-
-
 class Client:
     """What is known of a client while its connection lasts: above all, what its last call asked for.
 
-    `alike` is the server's object for requests whose heads are like that call's. `template` is what those heads say.
+    `alike` is the server's object for requests whose heads are like that call's, None where it has none. `template` is
+    what those heads say.
     """
 
     __slots__ = ("alike", "lasting", "template")
 
     def __init__(self, lasting: object) -> None:
         self.lasting = lasting
-        self.alike: object = _NOTHING
+        self.alike: object = None
         self.template: HeadTemplate | None = None
 
 
@@ -140,9 +137,9 @@ class GatewayRoutes:
         extensions = scope.get("extensions")
         given: ServerLink | None = None if extensions is None else extensions.get(EXTENSION)
         link = given or ServerLink(trio.current_time())
-        slot = link.client
+        slot, alike = link.client, link.alike
         client: Client | None = None if slot is None else slot.value
-        if client is not None and client.alike is link.alike:
+        if client is not None and alike is not None and client.alike is alike:
             template = client.template
         else:
             client, template = None, self._find_template(scope, link)
@@ -162,7 +159,7 @@ class GatewayRoutes:
             return
         # Our own server cancels us when the client leaves, and takes an answer whole: a DirectAttachment, inlined.
         if client is None:
-            client = self._meet(slot, link.alike, template)
+            client = self._meet(slot, alike, template)
         answer = await self._answer(call, client.lasting)
         if answer is not None:
             fields = answer.fields + call.cors
@@ -253,8 +250,7 @@ class GatewayRoutes:
         if client is None:
             assert self.gateway is not None, NOT_RUNNING
             client = slot.value = Client(slot.keep(self.gateway.make_lasting_scope()))
-        # A head that is like no other is not recalled.
-        client.alike, client.template = _NOTHING if alike is None else alike, template
+        client.alike, client.template = alike, template
         return client
 
     async def _answer(self, call: AsgiCall, lasting: object = None) -> HttpAnswer | None:

@@ -6,7 +6,7 @@ encoding serves every pattern. `$`, `\\b` and `\\d` are RE2's: ASCII, and withou
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import re2
@@ -55,11 +55,12 @@ class PatternSet:
             self._set.Add(pattern)
         self._set.Compile()
         # As in Pattern: the function below the library's Python layer.
-        self._match: Callable[[bytes], list[int]] = self._set._set.Match
+        self._match: Any = self._set._set.Match
 
     def find_indexes(self, text: bytes) -> list[int]:
         """The indexes of the patterns that match somewhere."""
-        return self._match(text)
+        found: list[int] = self._match(text)
+        return found
 
     def find_first(self, text: bytes) -> int | None:
         """The lowest index of a pattern that matches somewhere, or None."""

@@ -53,7 +53,9 @@ _SEED = 2**63 - 1
 def read_chat_completion(body: bytes, limits: ReadLimits, head: RequestHead) -> ChatRequest:
     """The request in the body, for the model that it names. Raises: BadRequest naming the field, SessionIdInvalid."""
     fields = read_json_object(body, limits.max_json_depth, _KEYS)
-    model, given = read_model(fields.get("model")), fields.get("messages")
+    model, given = fields.get("model"), fields.get("messages")
+    if type(model) is not str or not model:
+        model = read_model(model)
     if given is None:
         raise BadRequest("messages: is required.")
     messages = read_messages(given, limits.max_messages)
