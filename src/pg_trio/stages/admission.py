@@ -37,8 +37,8 @@ RETRY_AFTER_S = 1
 # of them a pass is 2 ms, and what must be refused is seen within two passes. Thirty-two clients that keep a worker
 # busy never meet a queue.
 CALM_STARTS, PRESSED_STARTS = 32, 4
-# The same without a queue while streams are under way: their tokens wait for the end of the pass. With 32 a pass took
-# 8 ms.
+# With and without one while streams are under way. Their tokens wait for the end of a pass: with 32 it took 8 ms. With
+# four, the tokens of a busy worker left so few starts a second that requests were refused for their expected wait.
 STREAM_STARTS = 8
 # Before anything was measured. Then a moving average over some 16 passes, 30 ms.
 FIRST_START_S, SMOOTHING = 0.001, 1 / 16
@@ -178,7 +178,8 @@ class Admission:
         """Admit this pass's share; whether there was room for any."""
         now = trio.current_time()
         self._send_late_home(now)
-        count = min(PRESSED_STARTS, self._limit - self.under_way, self._queue.length)
+        most = STREAM_STARTS if self.streams else PRESSED_STARTS
+        count = min(most, self._limit - self.under_way, self._queue.length)
         if count > 0:
             self._pace.note_starts(count, now)
             self.under_way += count

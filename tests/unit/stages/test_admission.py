@@ -107,6 +107,21 @@ async def test_line_moves_in_small_steps(door: Door, autojump_clock: trio.testin
     assert (200 - CALM_STARTS) / PRESSED_STARTS <= passes
 
 
+async def test_line_beside_streams_moves_by_their_steps(door: Door, autojump_clock: trio.testing.MockClock) -> None:
+    door.admission.streams = 1
+    await trio.lowlevel.checkpoint()
+    async with trio.open_nursery() as burst:
+        for number in range(200):
+            burst.start_soon(door.come, number, 1.0)
+        passes = 0
+        while len(door.started) < 200:
+            await trio.lowlevel.checkpoint()
+            passes += 1
+
+    # One pass for the first ones, and some in which the line forms and its last ones run.
+    assert 200 / STREAM_STARTS - 1 <= passes <= 200 / STREAM_STARTS + 5
+
+
 async def test_slow_provider_sheds_nobody(door: Door, autojump_clock: trio.testing.MockClock) -> None:
     """Hundreds under way cost a worker nothing while they wait."""
     async with trio.open_nursery() as clients:
