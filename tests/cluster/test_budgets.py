@@ -394,6 +394,7 @@ async def test_many_budgets_are_told_at_once(
     # But for the first time, it is told by the test alone.
     monkeypatch.setattr(leased_spend, "TELL_S", 3600.0)
     ledger = await open_node()
+    await wait_for(lambda: ledger.spend.term._heard_since is not None)
     keys = [number.to_bytes(16, "big") for number in range(1, 61)]
     for key in keys:
         assert await ledger.spend.reserve(key, MONTH, 100, 1000) is None

@@ -239,7 +239,9 @@ async def test_change_of_one_token_costs_no_other_its_calls(world: ClusterWorld)
         relay.accepts = True
         await world.stop()
 
-    assert ([200, 200, 200], [200, 401, 503]) == (before, got)
+    # What was read anew just before may have been forgotten once more.
+    assert ([200, 200, 200], 200, 503) == (before, got[0], got[2])
+    assert got[1] in (401, 503)
 
 
 async def test_tables_are_made_when_postgres_comes_later(world: ClusterWorld) -> None:
@@ -306,6 +308,24 @@ async def read_figures_until(node: Gateway, **wanted: float) -> dict[str, float]
             if wanted.items() <= figures.items():
                 return figures
             await trio.sleep(0.05)
+
+
+@pytest.mark.slow
+async def test_node_stops_in_time_while_engines_are_stopped(nursery: trio.Nursery, tmp_path: Path) -> None:
+    with running_redis() as redis, running_postgres() as postgres:
+        world = ClusterWorld(nursery, tmp_path, redis, postgres, postgres.create_database())
+        (node,) = await world.start(CONFIGURATION, 1, postgres_ms=500)
+        token = world.make_token()
+        # Something to return, to tell, and to send.
+        assert {200} == {(await ask(node, token, slug)).status for slug in ("poor", "open", "session")}
+        for engine in (redis, postgres):
+            engine.freeze()
+
+        # Each of those that have last words for PostgreSQL waited for it: 7 s.
+        with trio.fail_after(4.0):
+            await world.stop()
+        for engine in (redis, postgres):
+            engine.thaw()
 
 
 @pytest.mark.slow

@@ -185,3 +185,44 @@ async def test_names_get_addresses() -> None:
 @pytest.mark.parametrize("name", ["_connect_gen", "_cancel_gen", "wait"])
 def test_hooks_of_psycopg_are_there(name: str) -> None:
     assert callable(getattr(psycopg.AsyncConnection, name))
+
+
+# ── the end ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_server_that_is_silent_at_the_end_is_asked_once(postgres_url: str) -> None:
+    async with relayed(postgres_url, 0.3) as (pool, relay):
+        await pool.fetch("SELECT 1")
+        relay.replies.close()
+
+        with pytest.raises(EngineAway, match="in time"):
+            await pool.reach()
+        asked, connections = relay.requests.came, relay.connections
+        with pytest.raises(EngineAway, match="is away"):
+            await pool.reach()
+
+        # `run` makes a connection of its own to find out.
+        assert relay.connections - connections <= 1
+        assert relay.requests.came - asked <= 1
+        relay.replies.open()
+
+
+async def test_impatience_at_the_end_counts_as_silence(postgres_url: str) -> None:
+    async with relayed(postgres_url) as (pool, relay):
+        relay.replies.close()
+
+        with trio.move_on_after(0.1) as patience:
+            await pool.reach()
+        with pytest.raises(EngineAway, match="is away"):
+            await pool.reach()
+
+        assert patience.cancelled_caught
+        relay.replies.open()
+
+
+async def test_server_that_answers_at_the_end_is_used(postgres_url: str) -> None:
+    async with running(PostgresPool(postgres_url, LIMIT_S)) as pool:
+        for _ in range(3):
+            await pool.reach()
+
+        assert [(1,)] == await pool.fetch("SELECT 1")

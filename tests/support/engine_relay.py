@@ -13,8 +13,10 @@ _READ_BYTES = 65_536
 
 @define(eq=False)
 class Gate:
-    """Bytes pass while it is open, each piece after `delay_s`. `held`: the pieces that came while it was closed."""
+    """Bytes pass while it is open, each piece after `delay_s`. `came`: the pieces so far; `held`: those that came while
+    it was closed."""
 
+    came: int = 0
     held: int = 0
     delay_s: float = 0.0
     _open: trio.Event | None = None
@@ -31,6 +33,7 @@ class Gate:
         self._open = None
 
     async def pass_through(self) -> None:
+        self.came += 1
         if self.delay_s:
             await trio.sleep(self.delay_s)
         if self._open is not None:

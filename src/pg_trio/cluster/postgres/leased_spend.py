@@ -346,12 +346,10 @@ class LeasedSpend:
 
     async def aclose(self) -> None:
         """Return what is not spent. The requests have ended."""
-        with trio.move_on_after(self.pool.limit_s, shield=True):
+        with trio.move_on_after(self.pool.limit_s + TELL_S, shield=True):
             self._is_closing = True
             try:
-                if not self.pool.is_up:
-                    # The task that would see that it is back has ended.
-                    await self.pool.check()
+                await self.pool.reach()
                 await self.tell()
             except (EngineAway, psycopg.Error, OSError) as away:
                 logger.warning("leased budgets were not returned, and come back later: %s", away)

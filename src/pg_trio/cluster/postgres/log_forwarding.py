@@ -134,9 +134,7 @@ class LogForwarder:
         with trio.move_on_after(CLOSE_LIMIT_S, shield=True) as limit:
             if self.spool.try_hold():
                 try:
-                    if not self.pool.is_up:
-                        # The task that would see that it is back has ended.
-                        await self.pool.check()
+                    await self.pool.reach()
                     await self.forward()
                 except (EngineAway, psycopg.Error, StoreError, OSError) as error:
                     logger.warning("rows of the log stay in log.db until the next start: %s", say(error))

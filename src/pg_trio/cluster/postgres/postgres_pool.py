@@ -9,6 +9,8 @@ Rules:
    time may have met a lock, or a server that is stopped: `run` asks on a connection of its own which one it is, and
    until it knows, uses are refused. So a frozen server costs the uses under way their limit, and later ones nothing.
 4. Whether a use that failed has been committed is not known. Statements are written so that they can be repeated.
+5. At the end, when `run` has ended, those who have something left to write `reach` the server first. One that does not
+   answer costs the first of them `limit_s`, and the others nothing: a gateway stops in time also without it.
 """
 
 from __future__ import annotations
@@ -76,6 +78,7 @@ class PostgresPool:
     _is_told_away: bool = field(default=False, init=False)
     _is_closed: bool = field(default=False, init=False)
     _is_running: bool = field(default=False, init=False)
+    _is_lost: bool = field(default=False, init=False)
     _broken: tuple[trio.MemorySendChannel[TrioConnection], trio.MemoryReceiveChannel[TrioConnection]] = field(
         init=False
     )
@@ -154,6 +157,21 @@ class PostgresPool:
             self._finish(connection)
         # Until `run` knows better: requests may come before its first probe.
         self.is_up = self.prepare is None and not self._is_closed
+
+    async def reach(self) -> None:
+        """Ask the server once more (rule 5). Raises EngineAway, psycopg.Error and OSError if it does not answer."""
+        if self._is_lost:
+            raise EngineAway("PostgreSQL is away")
+        # Until it has answered, also where the caller's patience ends first.
+        self._is_lost = True
+        if self.is_up:
+            await self.fetch("SELECT 1")
+        else:
+            with trio.move_on_after(self.limit_s) as limit:
+                await self.check()
+            if limit.cancelled_caught:
+                raise EngineAway("PostgreSQL does not answer in time")
+        self._is_lost = False
 
     async def run(self) -> None:
         """Find out whether the server answers, and stop the queries of cancelled uses. Until cancelled."""

@@ -154,8 +154,10 @@ class PostgresTokens:
 
     async def aclose(self) -> None:
         """Write the noted times. Works under cancellation too, for at most CLOSE_LIMIT_S."""
-        with trio.move_on_after(CLOSE_LIMIT_S, shield=True):
-            await self._flush_used()
+        with trio.move_on_after(CLOSE_LIMIT_S, shield=True), suppress(EngineAway, psycopg.Error, OSError):
+            if self._used:
+                await self.pool.reach()
+                await self._flush_used()
 
     async def _look(self) -> None:
         if self._state is None:
