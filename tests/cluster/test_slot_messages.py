@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from itertools import count
 from pathlib import Path
+from random import Random
 
 import pytest
 from attrs import define, field
@@ -30,11 +31,9 @@ from tests.support.engines import RedisServer
 
 NODES, WORKERS, REPLY_S = 3, 2, 0.05
 NUMBERS = count(1)
-# What happens next, to which worker, and which of what is under way.
-ACTIONS = ("call", "call", "call", "end", "tell", "tell", "run", "run", "hear", "hear", "lose", "wait", "need")
-steps = st.lists(
-    st.tuples(st.sampled_from(ACTIONS), st.integers(0, NODES * WORKERS - 1), st.integers(0, 5)), max_size=80
-)
+# What happens next, and how often.
+ACTIONS = {"call": 6, "end": 3, "tell": 6, "run": 5, "hear": 5, "lose": 1, "wait": 2, "need": 1}
+STEPS = 300
 
 
 @define(eq=False)
@@ -81,30 +80,37 @@ class Nodes:
     running: Counter[int] = field(factory=Counter)
     now: float = 1000.0
 
-    def step(self, action: str, worker: int, which: int) -> None:
+    def step(self, luck: Random) -> None:
+        worker = luck.randrange(NODES * WORKERS)
         lease = self.leases[worker]
-        call = self.calls[which % len(self.calls)] if self.calls else None
-        match action:
+        match luck.choices(list(ACTIONS), list(ACTIONS.values()))[0]:
             case "call" if lease.acquire(self.now, is_away=False):
                 self.running[worker] += 1
             case "end" if self.running[worker]:
-                self.running[worker] -= 1
-                lease.counted.release(self.key)
+                self.end(worker)
             case "tell":
                 self.tell(lease)
-            case "run" if call is not None and call.reply is None:
-                self.server.run(call, self.key)
-            case "hear" if call is not None and call.reply is not None:
-                self.calls.remove(call)
-                call.lease.hear(call.message, call.sent_at, call.reply)
-            case "lose" if call is not None:
-                # The worker gives up. The message may be run later, its reply is not heard.
+            case "run" if sent := [one for one in self.calls if one.reply is None]:
+                self.server.run(luck.choice(sent), self.key)
+            case "hear" if replied := [one for one in self.calls if one.reply is not None]:
+                self.hear(luck.choice(replied))
+            case "lose" if self.calls:
+                # The worker gives up. The message may be run later, and its reply come later still.
+                call = luck.choice(self.calls)
                 call.lease.forget(call.message)
-                call.reply = None if which % 2 else call.reply
             case "wait":
-                self.now += (0.01, REPLY_S, 0.11, 0.5, 1.1, 8.0)[which]
+                self.now += luck.choice([0.01, REPLY_S, 0.11, 0.5, 1.1, 8.0])
             case "need":
-                lease.waiting = which
+                lease.waiting = luck.randrange(4)
+
+    def end(self, worker: int) -> None:
+        self.running[worker] -= 1
+        self.leases[worker].counted.release(self.key)
+
+    def hear(self, call: Call) -> None:
+        assert call.reply is not None
+        self.calls.remove(call)
+        call.lease.hear(call.message, call.sent_at, call.reply)
 
     def tell(self, lease: SlotLease) -> None:
         message = lease.draw(self.now, None, REPLY_S)
@@ -133,28 +139,28 @@ def open_nodes(stack: ExitStack, folder: Path, server: Server, limit: int) -> No
     return nodes
 
 
-@settings(max_examples=150, deadline=None)
-@given(limit=st.integers(1, 6), plan=steps)
+@settings(max_examples=100, deadline=None)
+@given(limit=st.integers(1, 6), luck=st.randoms(use_true_random=True))
 def test_nodes_never_use_more_than_the_limit(
-    server: Server, tmp_path_factory: pytest.TempPathFactory, limit: int, plan: list[tuple[str, int, int]]
+    server: Server, tmp_path_factory: pytest.TempPathFactory, limit: int, luck: Random
 ) -> None:
     with ExitStack() as stack:
         nodes = open_nodes(stack, tmp_path_factory.getbasetemp(), server, limit)
 
-        for step in plan:
-            nodes.step(*step)
+        for _ in range(STEPS):
+            nodes.step(luck)
             assert nodes.running.total() <= limit
 
         # Whatever was lost, a node that alone needs slots has all of them in the end.
-        for worker in range(NODES * WORKERS):
-            for _ in range(nodes.running[worker]):
-                nodes.step("end", worker, 0)
-            nodes.leases[worker].waiting = 0
+        for worker in list(nodes.running.elements()):
+            nodes.end(worker)
+        for lease in nodes.leases:
+            lease.waiting = 0
         nodes.leases[0].waiting = limit
-        for _ in range(12):
+        for _ in range(6):
             nodes.now += 1.0
             for lease in nodes.leases[::WORKERS]:
                 nodes.tell(lease)
                 server.run(nodes.calls[-1], nodes.key)
-                nodes.step("hear", 0, len(nodes.calls) - 1)
+                nodes.hear(nodes.calls[-1])
         assert limit == nodes.leases[0].usable(nodes.now, is_away=False)
