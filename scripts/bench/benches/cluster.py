@@ -44,9 +44,14 @@ ENDPOINTS: Mapping[str, Mapping[str, object]] = {
     # An hour's limit of 100,000 is 28 a second: exact, so each request asks Redis.
     "exact limit": {"rate_limit_per_hour": 100_000},
     "leased limit": {"rate_limit_per_minute": 10_000_000},
+    "slots": {},
     "budget": BUDGET,
     "all stages": ALL_STAGES,
 }
+# The credential of an endpoint, if it is not the one without a limit.
+CREDENTIALS: Mapping[str, str] = {"slots": "limited"}
+# Twice as many as there are clients: all of them are served.
+SLOTS = {"max_concurrent": 2 * AT_ONCE}
 
 
 @frozen(slots=True)
@@ -168,10 +173,13 @@ def open_gateways(
     """Both gateways, which are called by turns, on one core."""
     with ExitStack() as stack:
         upstream = stack.enter_context(site.run_upstream())
-        endpoints = [Endpoint(slug_of(name), {"up": "gpt-4o-mini"}, ENDPOINTS[name]) for name in names]
+        endpoints = [
+            Endpoint(slug_of(name), {CREDENTIALS.get(name, "up"): "gpt-4o-mini"}, ENDPOINTS[name]) for name in names
+        ]
+        addresses = {"up": upstream.base_url, "limited": upstream.base_url}
         gateways = {}
         for kind in kinds:
-            files = set_up(site.make_folder(kind), {"up": upstream.base_url}, endpoints)
+            files = set_up(site.make_folder(kind), addresses, endpoints, limits={"limited": SLOTS})
             if kind == "cluster":
                 join_cluster(files, engines)
             gateways[kind] = stack.enter_context(site.run_gateway(files))

@@ -83,9 +83,10 @@ class RedisSlots:
         lease = self._leases.get(key)
         if lease is None:
             return self.counted.acquire(key, limit)
-        is_taken = lease.acquire(self.clock(), self._is_away)
+        now = self.clock()
+        is_taken = lease.acquire(now, self._is_away)
         self._active.add(lease)
-        if not is_taken:
+        if not is_taken and lease.may_ask(now):
             self._woken.set()
         return is_taken
 
