@@ -110,7 +110,7 @@ async def test_provider_whose_tokens_are_held_back_is_not_silent(autojump_clock:
     for letter in "ecre":
         script += [4.0, [text(letter)]]
     client = FakeClient()
-    running = guarded(ToyGuard("secret"), relay(FakeSource([*script, 4.0, [Finished("stop")]]), client, idle_s=5))
+    running = guarded(ToyGuard("secret"), relay(FakeSource([*script, 4.5, [Finished("stop")]]), client, idle_s=5))
 
     await running.run()
 
