@@ -29,8 +29,8 @@ QUICK_S, HEDGED_WITHIN_S = 0.1, 5.0
 # A node that starts asks at once, and again after a second.
 HEARD_S = 2.0
 WATCH_S = 22.0
-# Others hear of an open breaker within 0.2 s; calls that were sent before may arrive later.
-TOLD_S = 1.0
+# Others hear of an open breaker within 0.2 s; calls that were sent before may arrive later, on a busy machine.
+FIRST_CALLS_S, LATE_S = 3.0, 1.0
 
 
 def arrivals(cluster: ServedCluster, model: str) -> list[float]:
@@ -94,10 +94,10 @@ async def test_dead_provider_is_probed_once_a_cooldown_by_each_node(
         await cluster.stop()
 
         came = arrivals(cluster, "dead")
-        probes = [at for at in came if at > came[0] + TOLD_S]
+        probes = [at for at in came if at > came[0] + FIRST_CALLS_S]
         # It is lone, so its cooldown is short. Every node has clients that ask all the time.
         assert 0 < len(probes)
-        assert NODES >= most_within(probes, BreakerRules().open_alone_s - TOLD_S)
+        assert NODES >= most_within(probes, BreakerRules().open_alone_s - LATE_S)
         assert len(came) < len(load.asked) / 20
 
 
