@@ -146,4 +146,4 @@ def test_password_is_masked_before_an_address_of_mail_is_seen() -> None:
 
 
 def test_keccak_is_ethereum_s() -> None:
-    assert "c5d2460186f7233c927e7db2dcc703c0e500b653ca82273b7bfad8045d85a470" == keccak_256(b"").hex()
+    assert "c5d2460186f7233c927e7db2dcc703c0e500b653ca82273b7bfad8045d85a470" == keccak_256([b""])[0].hex()

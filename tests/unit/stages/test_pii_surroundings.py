@@ -127,6 +127,8 @@ def test_number_without_a_better_sign(text: str, masked: str) -> None:
         'row;4315267405908;"Cup"',
         "7683203353222 5030787659929 4315267405908",
         "EAN 4315267405908",
+        "Der Strichcode auf der Packung lautet 4315267405908.",
+        "4315267405908 (EAN)",
         "35/325 2024",
     ],
 )

@@ -18,7 +18,7 @@ from pg_trio.errors import InjectionBlocked
 from pg_trio.stages.guardrails.pii import PiiScanner
 from pg_trio.stages.guardrails.prompt_injection import injection_scanner
 from scripts.bench.benches.guardrails.corpus import PARTS, Line, read_lookalikes, read_personal
-from scripts.bench.benches.guardrails.costs import measure_clean, measure_hostile
+from scripts.bench.benches.guardrails.costs import measure_adversarial, measure_clean, measure_hostile
 from scripts.bench.benches.guardrails.held_streams import tabulate_streams
 from scripts.bench.benches.guardrails.peers_report import compare
 from scripts.bench.benches.stages import CLEAN
@@ -108,5 +108,6 @@ def run(options: Options) -> Reports:
     yield Report([*tables, Table(("look-alikes, taken wrongly", "share", "lines"), taken, notes)])
     streams = tabulate_streams(2 if options.quick else 20)
     yield Report([measure_clean(options.quick), measure_hostile(options.quick), streams])
+    yield Report([measure_adversarial(options.quick)])
     if options.peers:
         yield Report(list(compare(options.cache, 5 if options.quick else PEER_TIMES)))

@@ -49,7 +49,7 @@ class ByteFinder:
 
     @_prefilter.default
     def _compile(self) -> PatternSet:
-        return PatternSet([detector.source for detector in self.detectors])
+        return PatternSet([one.hint or one.outline or one.source for one in self.detectors])
 
     @property
     def reach_chars(self) -> int | None:
@@ -70,7 +70,18 @@ class ByteFinder:
         """Whether one scan already says that there is no match. False: perhaps there is one."""
         if not self.reads_runs:
             text = without_long_runs(text)
-        return not self.detectors or self._prefilter.find_first(text.encode()) is None
+        if not self.detectors:
+            return True
+        buffer = text.encode()
+        return self._prefilter.find_first(buffer) is None or self._first(buffer) is None
+
+    def _first(self, buffer: bytes) -> int | None:
+        """The first detector that may match; None if there is none."""
+        indexes = sorted(self._prefilter.find_indexes(buffer))
+        for index in indexes:
+            if self.detectors[index].hint is None or self.detectors[index].may_match(buffer):
+                return index
+        return None
 
     def _is_long_and_clean(self, text: str) -> bool:
         """Whether the text is clean, if it consists of invisible characters."""
@@ -100,7 +111,7 @@ class ByteFinder:
         buffers = [piece.encode() for piece in pieces if not self._is_long_and_clean(piece)]
         if self.scans_at_once:
             buffers = [_SEPARATOR.join(buffers)]
-        suspects = [buffer for buffer in buffers if self._prefilter.find_first(buffer) is not None]
+        suspects = [buffer for buffer in buffers if self._first(buffer) is not None]
         for index, detector in enumerate(self.detectors):
             for buffer in suspects:
                 found = detector.find(buffer)
@@ -115,7 +126,7 @@ class ByteFinder:
         return self._matches(piece, [(start - begin, end - begin, index)])[0]
 
     def _scan(self, buffer: bytes) -> list[_Found]:
-        first = self._prefilter.find_first(buffer) if self.detectors else None
+        first = self._first(buffer) if self.detectors else None
         if first is None:
             return []
         found: list[_Found] = []

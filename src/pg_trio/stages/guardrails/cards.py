@@ -9,15 +9,20 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
+from pg_trio.stages.guardrails.detector import in_batches
 from pg_trio.stages.guardrails.surroundings import (
+    KEPT_WINDOWS,
     NOT_DIGITS,
     Span,
     before,
-    count_list_neighbours,
     ends_there,
+    is_in_list,
     is_named_id,
     starts_afresh,
+    window_before,
     without_last_group,
     words_of,
 )
@@ -33,6 +38,8 @@ CARD = (
     rf"|[2-6]\d{{3}}{_JOINT}\d{{4}}{_JOINT}\d{{4}}{_JOINT}\d{{1,4}}(?:{_JOINT}\d{{3}})?"
     rf"|(?:0604|[56]\d{{3}}){_JOINT}\d{{4}}{_JOINT}\d{{4,5}}|3\d{{3}}{_JOINT}\d{{6}}{_JOINT}\d{{4,5}})\b"
 )
+# A simpler pattern that matches wherever that one does.
+CARD_OUTLINE = rf"\b\d{{12,19}}\b|\d{{4}}{_JOINT}\d{{4}}{_JOINT}\d{{4}}|3\d{{3}}{_JOINT}\d{{6}}{_JOINT}\d{{4}}"
 
 _SIXTEEN_UP = range(16, 20)
 _MAESTRO = range(12, 20)
@@ -75,12 +82,30 @@ _MIN_DIGITS, _MAX_DIGITS = 12, 19
 _MAX_NEIGHBOURS = 2
 # Luhn: every second digit is doubled, minus 9 if the result has two digits.
 _DOUBLED = bytes.maketrans(b"0123456789", bytes((0, 2, 4, 6, 8, 1, 3, 5, 7, 9)))
+_PLAIN = bytes.maketrans(b"0123456789", bytes(range(10)))
+_REST_OF_TEN = bytes(total % 10 for total in range(256))
 _JOINTS = re.compile(rb"[^0-9]+")
+# CARD for Python's `re`, which finds many candidates faster than RE2 finds one by one. Anything
+# but letters and digits may be a joint: three characters of three bytes.
+_BETWEEN = rb"[^0-9A-Za-z\n]{1,9}"
+_ENDS = rb"(?![0-9A-Za-z_])"
+_GROUPS = re.compile(
+    rb"[0-689](?<![0-9A-Za-z_].)(?:(?<=[2-6])|(?<=0)(?=604)|(?<=1)(?=800)|(?<=8)(?=600)|(?<=9)(?=860|792))"
+    rb"(?=([0-9]{11,18}%(end)b|[0-9]{3}%(gap)b(?:[0-9]{4}%(gap)b[0-9]{4}"
+    rb"(?:%(gap)b[0-9]{1,4}(?:%(gap)b[0-9]{3}%(end)b)?%(end)b|[0-9]?%(end)b)|[0-9]{6}%(gap)b[0-9]{4,5}%(end)b)))"
+    % {b"gap": _BETWEEN, b"end": _ENDS},
+    re.DOTALL,
+)
 # A field of a table's row; a sentence has a space behind its comma.
 _FIELD_BEHIND = re.compile(rb"[,;|\t\"'][^\s]")
 _FIELD_BEFORE = re.compile(rb"[,;|\t\"'][0-9]")
 _THIRTEEN = re.compile(rb"\b[0-9]{13}\b")
 _NEXT_THIRTEEN = re.compile(rb"[^\w\n]{1,6}([0-9]{13})\b")
+_PRODUCT = re.compile(
+    rb"(?i)\b(?:ean|gtin|upc|gs1|sku|isbn|bar ?codes?|strichcodes?|artikel\w*|produkte?s?|produktcode|products?"
+    rb"|articles?|articulos?|articoli|articolo)\b"
+)
+_BEHIND_BYTES = 24
 # Two fields before it.
 _TABLE_BYTES = 40
 # Dots, slashes and underscores join groups only if all joints are the same, because two adjacent decimals are not a
@@ -99,6 +124,45 @@ def check_card(buffer: bytes, start: int, end: int, floor: int) -> Span:
         end = without_last_group(buffer, start, end)
         digits = buffer[start:end].translate(None, NOT_DIGITS)
     return None
+
+
+def sift_cards(buffer: bytes, start: int) -> Iterator[tuple[int, int]]:
+    """Where numbers begin that fit Luhn and an issuer, as a whole or without last groups: see detector.Sift."""
+    for batch in in_batches(_GROUPS.finditer(buffer, start)):
+        spans = [(found.start(), found.end(1)) for found in batch]
+        numbers = [buffer[begin:end].translate(None, NOT_DIGITS)[:_MAX_DIGITS] for begin, end in spans]
+        # The whole numbers; without a code of three digits; the beginnings that only Maestro's have.
+        fitting = {*_fitting(numbers, range(len(numbers)))}
+        for cut, first in ((16, b"0123456789"), (_MIN_DIGITS, b"056")):
+            longer = [at for at, number in enumerate(numbers) if len(number) > cut and number[0] in first]
+            fitting.update(_fitting([numbers[at][:cut] for at in longer], longer))
+        yield from [(spans[at][0], spans[at][0] + 1) for at in sorted(fitting)]
+
+
+def _fitting(numbers: Sequence[bytes], places: Sequence[int]) -> Iterator[int]:
+    """The places of those that fit Luhn and an issuer."""
+    rests = luhn_rests(numbers)
+    at = rests.find(0)
+    while at >= 0:
+        if _has_issuer(numbers[at]):
+            yield places[at]
+        at = rests.find(0, at + 1)
+
+
+def luhn_rests(numbers: Sequence[bytes]) -> bytes:
+    """For each number of at most 20 digits, 0 if its last digit is the right check digit: `fits_luhn` of all at once.
+
+    A byte holds the sum of a column of digits, and one addition of long integers adds the bytes of all numbers.
+    """
+    # Zeros in front change nothing.
+    together = b"".join([number.rjust(20, b"0") for number in numbers])
+    doubled, plain = together[0::2].translate(_DOUBLED), together[1::2].translate(_PLAIN)
+    total = int.from_bytes(doubled) + int.from_bytes(plain)
+    # Of each ten bytes, the last five have the sums of two, then the last one those of ten: 180 at most.
+    total += total >> 40
+    sums = total.to_bytes(len(doubled) + 1)[1:]
+    last = sum(int.from_bytes(sums[column::10]) for column in range(5, 10))
+    return last.to_bytes(len(numbers) + 1)[1:].translate(_REST_OF_TEN)
 
 
 def fits_luhn(digits: bytes) -> bool:
@@ -122,7 +186,7 @@ def _is_plausible(buffer: bytes, start: int, end: int, floor: int, digits: bytes
         return ends_there(buffer, end) and (likely or _is_named_card(buffer, start, floor))
     if len(joints) > 1 and not joints.isdisjoint(_STRICT_JOINTS):
         return False
-    return joints != {b" "} or count_list_neighbours(buffer, start, end, floor) <= _MAX_NEIGHBOURS
+    return joints != {b" "} or not is_in_list(buffer, start, end, floor, most=_MAX_NEIGHBOURS)
 
 
 def _is_likely_bare(digits: bytes) -> bool:
@@ -134,9 +198,14 @@ def _is_likely_bare(digits: bytes) -> bool:
 
 
 def _is_product(buffer: bytes, start: int, end: int) -> bool:
-    """Whether these thirteen digits are an EAN in a table or beside another one. One EAN in ten fits Luhn, too."""
+    """Whether these thirteen digits are an EAN in a table, beside another one or beside a product's word. One EAN in
+    ten fits Luhn, too; and one card of thirteen digits in ten is an EAN, so without these signs it is a card."""
     if not is_ean(buffer[start:end]):
         return False
+    if _PRODUCT.search(buffer, max(start - _TABLE_BYTES, 0), start) or _PRODUCT.search(
+        buffer, end, end + _BEHIND_BYTES
+    ):
+        return True
     if _FIELD_BEHIND.match(buffer, end) or _FIELD_BEFORE.match(buffer, max(start - 1, 0)):
         return True
     others = _THIRTEEN.findall(buffer, max(start - _TABLE_BYTES, 0), start)
@@ -152,4 +221,9 @@ def is_ean(digits: bytes) -> bool:
 
 def _is_named_card(buffer: bytes, start: int, floor: int) -> bool:
     """Whether one of the last words before it, except an id's name, says card ("card no.", "card id")."""
-    return any(word.lower() in CARD_WORDS for word in words_of(before(buffer, start, floor))[-4:])
+    return _says_card(window_before(buffer, start, floor))
+
+
+@lru_cache(maxsize=KEPT_WINDOWS)
+def _says_card(window: bytes) -> bool:
+    return any(word.lower() in CARD_WORDS for word in words_of(before(window, len(window), 0))[-4:])

@@ -19,6 +19,7 @@ from pg_trio.stages.guardrails.content_length import check_length
 from pg_trio.stages.guardrails.detection import Match
 from pg_trio.stages.guardrails.keyword_blocklist import KeywordScanner
 from pg_trio.stages.guardrails.keyword_finder import keyword_finder
+from pg_trio.stages.guardrails.normal_text import Forms
 from pg_trio.stages.guardrails.pii import PiiScanner
 from pg_trio.stages.guardrails.pii_masks import Guarded
 from pg_trio.stages.guardrails.prompt_injection import InjectionScanner
@@ -71,15 +72,16 @@ class Chain:
         if self._injection is None and self._keywords is None and self._length is None:
             return request, verdicts, redaction
         text = request.text()
+        forms: Forms = {}
         if self._injection is not None:
-            self._injection.check(text if self._scans_results else _without_results(request, text))
+            self._injection.check(text if self._scans_results else _without_results(request, text), forms)
         if isinstance(self._keywords, RequestGuard):
             request, more = self._keywords.apply(request)
             if more:
                 verdicts += more
                 text = request.text()
         elif self._keywords is not None:
-            self._keywords.check(text)
+            self._keywords.check(text, forms)
         if self._length is not None:
             check_length(self._length, len(text))
         return request, verdicts, redaction

@@ -8,19 +8,26 @@ from pg_trio.domain.detected_types import PII_LABELS, PUBLISHED_PII_TYPES
 from pg_trio.domain.guardrails import CustomPattern
 from pg_trio.stages.guardrails.birth_dates import DATE_OF_BIRTH, check_date_of_birth
 from pg_trio.stages.guardrails.byte_finder import ByteFinder
-from pg_trio.stages.guardrails.cards import CARD, check_card
-from pg_trio.stages.guardrails.crypto_wallets import CRYPTO_WALLET, check_crypto_wallet
-from pg_trio.stages.guardrails.detector import Detector, Resume, next_byte
-from pg_trio.stages.guardrails.iban import IBAN, check_iban
-from pg_trio.stages.guardrails.ip_addresses import IPV4, IPV6, check_address, rest_of_run
+from pg_trio.stages.guardrails.cards import CARD, CARD_OUTLINE, check_card, sift_cards
+from pg_trio.stages.guardrails.crypto_wallets import (
+    CRYPTO_WALLET,
+    CRYPTO_WALLET_OUTLINE,
+    check_crypto_wallet,
+    sift_wallets,
+)
+from pg_trio.stages.guardrails.detector import Detector, Resume, Sift, next_byte
+from pg_trio.stages.guardrails.iban import IBAN, IBAN_OUTLINE, check_iban, sift_ibans
+from pg_trio.stages.guardrails.ip_addresses import IPV4, IPV6, check_address, rest_of_run, sift_addresses
 from pg_trio.stages.guardrails.linear import compile_pattern
 from pg_trio.stages.guardrails.mac_addresses import MAC_ADDRESS, check_mac_address
-from pg_trio.stages.guardrails.mail import EMAIL, after_at, check_email
+from pg_trio.stages.guardrails.mail import EMAIL, after_at, check_email, sift_emails
 from pg_trio.stages.guardrails.match_width import widest_match
 from pg_trio.stages.guardrails.national_ids import (
     DE_TAX_ID,
+    DE_TAX_ID_OUTLINE,
     ES_NIF,
     FR_NIR,
+    FR_NIR_OUTLINE,
     IT_CODICE_FISCALE,
     UK_NINO,
     US_PASSPORT,
@@ -30,13 +37,26 @@ from pg_trio.stages.guardrails.national_ids import (
     check_it_codice_fiscale,
     check_uk_nino,
     check_us_passport,
+    sift_codici,
+    sift_nifs,
+    sift_ninos,
+    sift_nirs,
+    sift_tax_ids,
 )
-from pg_trio.stages.guardrails.phone_patterns import PHONE_DE, PHONE_GENERIC, PHONE_US
+from pg_trio.stages.guardrails.phone_patterns import (
+    PHONE_DE,
+    PHONE_DE_OUTLINE,
+    PHONE_GENERIC,
+    PHONE_GENERIC_OUTLINE,
+    PHONE_GENERIC_SPLIT,
+    PHONE_HINT,
+    PHONE_US,
+)
 from pg_trio.stages.guardrails.phones import check_generic_phone, check_german_phone, check_us_phone
-from pg_trio.stages.guardrails.ssn import SSN, check_ssn
+from pg_trio.stages.guardrails.ssn import SSN, check_ssn, sift_ssns
 from pg_trio.stages.guardrails.surroundings import Check
 from pg_trio.stages.guardrails.url_credentials import URL_CREDENTIALS, check_url_credentials
-from pg_trio.stages.guardrails.vehicles import VIN, check_vin
+from pg_trio.stages.guardrails.vehicles import VIN, check_vin, sift_vins
 
 # Parts of a custom pattern that could match at a piece's start or end, or match the separator.
 _ANCHORS = ("^", "$", r"\A", r"\z", r"\C")
@@ -67,11 +87,52 @@ _BUILT_IN: dict[str, tuple[str, Check, Resume, int]] = {
 }
 
 
+_OUTLINES = {
+    "iban": IBAN_OUTLINE,
+    "de_tax_id": DE_TAX_ID_OUTLINE,
+    "fr_nir": FR_NIR_OUTLINE,
+    "crypto_wallet": CRYPTO_WALLET_OUTLINE,
+    "credit_card": CARD_OUTLINE,
+    "phone_de": PHONE_DE_OUTLINE,
+    "phone_generic": PHONE_GENERIC_OUTLINE,
+}
+
+
+_HINTS = {"phone_generic": PHONE_HINT}
+_SIFTS: dict[str, Sift] = {
+    "credit_card": sift_cards,
+    "ssn_us": sift_ssns,
+    "ip_address": sift_addresses,
+    "ipv6": sift_addresses,
+    "iban": sift_ibans,
+    "email": sift_emails,
+    "de_tax_id": sift_tax_ids,
+    "uk_nino": sift_ninos,
+    "fr_nir": sift_nirs,
+    "es_nif": sift_nifs,
+    "it_codice_fiscale": sift_codici,
+    "crypto_wallet": sift_wallets,
+    "vin": sift_vins,
+}
+
+
 @cache
 def pii_detector(name: str) -> Detector:
     """The detector of a type of personal data, compiled when it is first wanted."""
     source, check, resume, longest = _BUILT_IN[name]
-    return Detector(name, PII_LABELS[name], source, check, resume, longest)
+    split = PHONE_GENERIC_SPLIT if name == "phone_generic" else None
+    return Detector(
+        name,
+        PII_LABELS[name],
+        source,
+        check,
+        resume,
+        longest,
+        _OUTLINES.get(name),
+        _HINTS.get(name),
+        split,
+        _SIFTS.get(name),
+    )
 
 
 def pii_finder(types: tuple[str, ...] | None, custom_patterns: tuple[CustomPattern, ...] = ()) -> ByteFinder:

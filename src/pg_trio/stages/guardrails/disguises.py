@@ -6,18 +6,17 @@ holds that both are the same.
 
 from __future__ import annotations
 
-import base64
 import binascii
 import itertools
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import IntEnum
 from functools import cache
 
 from attrs import frozen
 
-from pg_trio.stages.guardrails.linear import PatternSet
+from pg_trio.stages.guardrails.linear import Pattern, PatternSet, compile_pattern
 from pg_trio.stages.guardrails.look_alikes import confusable_letters, enclosed_letters
 
 # An edit: from, to, what stands there instead.
@@ -50,10 +49,14 @@ class Step:
 
 def suspects_in(text: str) -> frozenset[Suspect]:
     """What one scan finds."""
-    patterns = _ascii_suspects() if text.isascii() else _all_suspects()
-    indexes = patterns.find_indexes(text.encode())
+    patterns, buffer = _ascii_suspects() if text.isascii() else _all_suspects(), text.encode()
+    indexes = patterns.find_indexes(buffer)
     # Nearly every text has none.
-    return frozenset([Suspect(index) for index in indexes]) if indexes else _NONE
+    if not indexes:
+        return _NONE
+    return frozenset(
+        [Suspect(index) for index in indexes if index != Suspect.BASE64 or _long_run().search(buffer) is not None]
+    )
 
 
 # ── 1. Base64 ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -62,9 +65,13 @@ def suspects_in(text: str) -> frozenset[Suspect]:
 # letters, every second one begins with one, and so do spaces in two of three places.
 _LEAST_RUN = 24
 _DIGIT = r"[A-Za-z0-9+/_\-]"
+_NOT_CAPITAL = r"[a-z0-9+/_\-]"
 _BASE64 = re.compile(rf"{_DIGIT}{{{_LEAST_RUN},}}={{0,2}}")
 _BASE64_PART = re.compile(rf"[A-Za-z0-9+_\-]{{{_LEAST_RUN},}}={{0,2}}")
-_CAPITAL = re.compile("[A-Z]")
+# In no written text: control characters, and bytes that UTF-8 does not have.
+_NEVER_WRITTEN = bytes(
+    byte for byte in range(256) if (byte < 32 and byte not in b"\t\n\r") or byte in (0x7F, 0xC0, 0xC1) or byte > 0xF4
+)
 # Of one text: more than any prompt that a person hides. The rest is not read.
 _MOST_DECODED_CHARS = 64 * 1024
 _MOST_RUNS = 16_384
@@ -98,11 +105,15 @@ def _encoded_spans(text: str) -> Iterator[tuple[int, int]]:
 
 
 def _decode(run: str, most_chars: int) -> str | None:
-    if not _CAPITAL.search(run):
+    if run == run.lower():
         return None
-    raw = run.rstrip("=").translate(_URL_SAFE)[: most_chars * 4 // 3 // 4 * 4]
+    digits = run.rstrip("=").translate(_URL_SAFE)[: most_chars * 4 // 3 // 4 * 4]
     try:
-        plain = base64.b64decode(raw + "=" * (-len(raw) % 4)).decode()
+        raw = binascii.a2b_base64(digits + "=" * (-len(digits) % 4))
+        # Random bytes have one of these nearly always, and an error takes ten times as long.
+        if len(raw.translate(None, _NEVER_WRITTEN)) < len(raw):
+            return None
+        plain = raw.decode()
     except (binascii.Error, ValueError):
         return None
     return plain if _is_written(plain) else None
@@ -135,13 +146,18 @@ _COMMON_INVISIBLE = tuple(
     map(chr, (0xAD, *range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x2065), *range(0x2066, 0x2070)))
 ) + tuple(map(chr, (*range(0xFE00, 0xFE10), 0xFEFF)))
 MARKS = r"\u0300-\u036f\u0488\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff"
-_PILED = re.compile(rf"[^\W\d_][{MARKS}]+")
+_PILED = rf"[^\W\d_][{MARKS}]+"
 # Vietnamese has two accents on a letter; NFC composes these.
 _MOST_MARKS = 3
 # Chinese, Japanese, Korean, Thai, Lao, Burmese, Khmer: words are not separated, so each of these letters is by itself.
 UNSPACED = r"\u0E00-\u109F\u1780-\u17FF\u2E80-\uA4CF\uAC00-\uD7AF\uF900-\uFAFF\uFF66-\uFFDC\U00020000-\U00031FFF"
-_WORD = re.compile(rf"[^\W\d_{UNSPACED}]+")
-_LATIN = re.compile(r"[A-Za-z]")
+_LETTER = rf"[^\W\d_{UNSPACED}]"
+# Words with Latin letters and others.
+_MIXED_WORD = (
+    rf"(?<!{_LETTER})(?:[A-Za-z]+(?=[^\W\d_A-Za-z{UNSPACED}])|(?=[^\W\d_A-Za-z{UNSPACED}]+[A-Za-z])){_LETTER}+"
+)
+# A text's different letters are replaced one after the other, if there are no more.
+_MOST_REPLACED = 24
 
 
 @cache
@@ -183,36 +199,72 @@ def _fold_edits(text: str) -> list[Edit]:
     ]
 
 
-def _unpiled(letters: str) -> str:
-    """One letter and its accents: composed, or without accents that no letter has."""
-    return unicodedata.normalize("NFC", letters[: _MOST_MARKS + 1])[:1]
+def _unpile(piles: list[str]) -> list[str]:
+    """Letters with their accents: composed, or without accents that no letter has."""
+    # All at once: the line's ends keep the accents of one from the next, and so many take linear time.
+    short = "\n".join([pile[: _MOST_MARKS + 1] for pile in piles])
+    return [pile[0] for pile in unicodedata.normalize("NFC", short).split("\n")]
 
 
-def _unconfused(word: str) -> str:
-    return word.translate(confusable_letters()) if not word.isascii() and _LATIN.search(word) else word
+def _unconfuse(words: list[str]) -> list[str]:
+    """Words of Latin letters and others that look so."""
+    return _translated("\n".join(words), confusable_letters()).split("\n")
+
+
+def _translated(text: str, table: Mapping[int, str]) -> str:
+    """`text.translate`, which takes 40 ns a character beyond ASCII; one replacement of a letter takes 1."""
+    there = [letter for letter in set(text) if ord(letter) in table]
+    if len(there) > _MOST_REPLACED:
+        return text.translate(table)
+    for letter in there:
+        text = text.replace(letter, table[ord(letter)])
+    return text
 
 
 # ── 3. and 4. letters ────────────────────────────────────────────────────────────────────────────────────────────────
 
 # The same sign between all of them.
-_SPACED = re.compile(r"(?<![^\W_])[^\W\d_]([ ._*|/~+\-])[^\W\d_](?:\1[^\W\d_])+(?![^\W_])")
+_SPACED = r"(?<![^\W_])[^\W\d_]([ ._*|/~+\-])[^\W\d_](?:\2[^\W\d_])+(?![^\W_])"
 # At a word's start: a digit or a sign after letters, or before them.
-_LEET_WORD = re.compile(r"(?<![A-Za-z0-9@$!])(?:[A-Za-z]+[013457@$!]|[013457@$]+[A-Za-z])[A-Za-z0-9@$!]*")
+_LEET_WORD = r"(?<![A-Za-z0-9@$!])(?:[A-Za-z]+[013457@$!]|[013457@$]+[A-Za-z])[A-Za-z0-9@$!]*"
 LEET_LETTERS = str.maketrans("013457@$!", "oieastasi")
-_HEXADECIMAL = re.compile(r"[0-9A-Fa-f]+\Z")
+# As they are read; their letters alone; without hexadecimal digits.
+_LEET_TABLES = (
+    LEET_LETTERS,
+    dict.fromkeys(map(ord, "0123456789@$!")),
+    dict.fromkeys(map(ord, "0123456789ABCDEFabcdef")),
+)
 # Longer runs are no words: keys, hashes, Base64.
 _LEET_CHARS, _MOST_LEET_CHARS = 3, 32
 
 
-def _unleeted(word: str) -> str:
-    """Of words with half letters at least: "4ll", "pr3v10us"; not "x86", "2024b" or hexadecimal numbers."""
-    inner = word.rstrip("!")
-    if not _LEET_CHARS <= len(inner) <= _MOST_LEET_CHARS:
-        return word
-    letters = sum(character.isalpha() for character in inner)
-    if _HEXADECIMAL.match(inner) or 2 * letters < len(inner):
-        return word
-    return inner.translate(LEET_LETTERS) + word[len(inner) :]
+def _unleet(words: list[str]) -> list[str]:
+    """Words with half letters at least: "4ll", "pr3v10us"; not "x86", "2024b" or hexadecimal numbers."""
+    inner = [word.rstrip("!") for word in words]
+    together = "\n".join(inner)
+    plain, letters, others = (together.translate(table).split("\n") for table in _LEET_TABLES)
+    return [
+        new + word[len(new) :]
+        if other and _LEET_CHARS <= len(new) <= _MOST_LEET_CHARS and 2 * len(letter) >= len(new)
+        else word
+        for word, new, letter, other in zip(words, plain, letters, others, strict=True)
+    ]
+
+
+# What a long run with a capital has in it: a capital behind another character, or else many characters behind its first
+# capitals. It has few states beside other patterns; with the run's length, each place in random letters is another.
+_MAYBE_BASE64 = (
+    rf"{_NOT_CAPITAL}[A-Z]|[A-Z]{{{_LEAST_RUN // 2}}}|[A-Z]{_NOT_CAPITAL}{{{_LEAST_RUN - 3}}}"
+    rf"|[A-Z]{{4}}{_NOT_CAPITAL}{{{_LEAST_RUN // 2 + 1}}}"
+)
+
+
+@cache
+def _long_run() -> Pattern:
+    """A long run with a capital. Each is counted from its start alone, not from each of its characters."""
+    begun = [f"{_NOT_CAPITAL}{{{at}}}[A-Z]{_DIGIT}{{{_LEAST_RUN - 1 - at}}}" for at in range(_LEAST_RUN)]
+    longer = f"{_NOT_CAPITAL}{{{_LEAST_RUN},}}[A-Z]"
+    return compile_pattern(rf"(?:\A|[^A-Za-z0-9+/_\-])(?:{'|'.join((*begun, longer))})")
 
 
 # ── the steps ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -235,24 +287,44 @@ def _space_edits(text: str) -> list[Edit]:
     return [(found.start(), found.end(), " ") for found in _SPACE.finditer(text)]
 
 
-def _by_pattern(suspect: Suspect, pattern: re.Pattern[str], replace: Callable[[str], str], joins: bool = False) -> Step:
-    return Step(
-        suspect,
-        lambda text: pattern.sub(lambda found: replace(found[0]), text),
-        lambda text: [(found.start(), found.end(), replace(found[0])) for found in pattern.finditer(text)],
-        joins,
-    )
+def _by_pattern(suspect: Suspect, written: str, replace: Callable[[list[str]], list[str]], joins: bool = False) -> Step:
+    """What the pattern matches is replaced, all of it at once. Its groups are numbered from 2 on."""
+    pattern = re.compile(f"({written})")
+    stride = pattern.groups + 1
+
+    def replace_some(words: list[str]) -> list[str]:
+        distinct = list(set(words))
+        if 2 * len(distinct) > len(words):
+            return replace(words)
+        table = dict(zip(distinct, replace(distinct), strict=True))
+        return [table[word] for word in words]
+
+    def apply(text: str) -> str:
+        parts = pattern.split(text)
+        if len(parts) == 1:
+            return text
+        parts[1::stride] = replace_some(parts[1::stride])
+        for _ in range(2, stride):
+            del parts[2::stride]
+        return "".join(parts)
+
+    def edits(text: str) -> Iterable[Edit]:
+        spans = [found.span() for found in pattern.finditer(text)]
+        new = replace_some([text[start:end] for start, end in spans]) if spans else []
+        return [(start, end, word) for (start, end), word in zip(spans, new, strict=True)]
+
+    return Step(suspect, apply, edits, joins)
 
 
 DECODE = Step(Suspect.BASE64, _add_decoded, lambda text: [(len(text), len(text), "")])
 FOLD_STEPS = (
     Step(Suspect.FOLDABLE, _fold, _fold_edits, joins=True),
-    _by_pattern(Suspect.PILED, _PILED, _unpiled),
-    _by_pattern(Suspect.MIXED, _WORD, _unconfused),
+    _by_pattern(Suspect.PILED, _PILED, _unpile),
+    _by_pattern(Suspect.MIXED, _MIXED_WORD, _unconfuse),
 )
 ASCII_STEPS = (
-    _by_pattern(Suspect.SPACED, _SPACED, lambda run: run[::2], joins=True),
-    _by_pattern(Suspect.LEET, _LEET_WORD, _unleeted),
+    _by_pattern(Suspect.SPACED, _SPACED, lambda runs: [run[::2] for run in runs], joins=True),
+    _by_pattern(Suspect.LEET, _LEET_WORD, _unleet),
 )
 SPACES = Step(None, _collapsed, _space_edits)
 CASE = Step(None, str.casefold, _case_edits)
@@ -261,7 +333,7 @@ PLAIN_STEPS = (CASE, SPACES)
 # In the order of `Suspect`. A step changes no text that its pattern does not match. Otherwise what is found in one part
 # of a text would depend on other parts, which a stream may have sent long ago.
 _ASCII_SUSPECTS = (
-    "|".join(f"{_DIGIT}{{{at}}}[A-Z]{_DIGIT}{{{_LEAST_RUN - 1 - at}}}" for at in range(_LEAST_RUN)),
+    _MAYBE_BASE64,
     r"(?:\b|_)[A-Za-z][ ._*|/~+\-][A-Za-z][ ._*|/~+\-][A-Za-z](?:\b|_)",
     # A digit or a sign inside a word, at its start, at its end.
     r"[A-Za-z][013457@$!]+[A-Za-z]|(?:\A|[^0-9A-Za-z@$!])[013457@$]+[A-Za-z]{2}|[A-Za-z]{2}[013457@$]",

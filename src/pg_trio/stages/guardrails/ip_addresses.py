@@ -6,10 +6,14 @@ Sources: RFC 4291 (how IPv6 is written); IANA's list of allocated IPv6 space (20
 
 from __future__ import annotations
 
+import heapq
 import ipaddress
 import re
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Literal
 
-from pg_trio.stages.guardrails.surroundings import NOT_DIGITS, WORD, Span, before, words_of
+from pg_trio.stages.guardrails.surroundings import KEPT_WINDOWS, NOT_DIGITS, WORD, Span, before, window_before, words_of
 
 # Two colons at least, and a digit before, between or behind them: a run of colons alone is no candidate.
 _HEX = "[0-9A-Fa-f]"
@@ -74,6 +78,45 @@ _VERSION_BEHIND = re.compile(
 )
 
 
+# For Python's `re`, which finds many candidates faster than RE2 finds one by one: numbers with dots, and a run from its
+# first colon on, if it has two adjacent colons or six.
+_DOTTED = re.compile(rb"[0-9](?<![0-9A-Za-z_].)[0-9]{0,2}(?:\.[0-9]{1,3}){3,}\b", re.DOTALL)
+_COLONS = re.compile(rb":(?=[0-9A-Fa-f]*(?::[0-9A-Fa-f]*){5}|[0-9A-Fa-f:]*?::|:)[0-9A-Fa-f:]*")
+_WIDE_GROUP = re.compile(rb"[0-9A-Fa-f]{3}")
+_HEX_DIGITS = b"0123456789abcdefABCDEF"
+
+
+def sift_addresses(buffer: bytes, start: int) -> Iterator[tuple[int, int]]:
+    """From where on to search for each address whose form is right: see detector.Sift."""
+    return heapq.merge(_sift_ipv4(buffer, start), _sift_ipv6(buffer, start))
+
+
+def _sift_ipv4(buffer: bytes, start: int) -> Iterator[tuple[int, int]]:
+    for found in _DOTTED.finditer(buffer, start):
+        octets = found[0].split(b".")
+        if len(octets) == 4 and _OCTETS.issuperset(octets):
+            yield found.span()
+
+
+def _sift_ipv6(buffer: bytes, start: int) -> Iterator[tuple[int, int]]:
+    for found in _COLONS.finditer(buffer, start):
+        colon = found.start()
+        begin = colon
+        if buffer[colon - 1 : colon] in _HEX_DIGITS and colon > start:
+            window = buffer[max(colon - _IPV6_CHARS, start) : colon]
+            begin -= len(window) - len(window.rstrip(_HEX_DIGITS))
+        text = buffer[begin : found.end()]
+        # Beside a dot, an IPv4 address may end where this one begins, or be its last group.
+        if _may_be_ipv6(text) or b"." in (buffer[begin - 1 : begin], buffer[found.end() : found.end() + 1]):
+            yield begin, begin + text.rfind(b":") + 1
+
+
+def _may_be_ipv6(text: bytes) -> bool:
+    if b"::" in text:
+        return text.startswith(b"::") or text.count(b":") >= _MANY_GROUPS or _PREFIX.match(text) is not None
+    return _WIDE_GROUP.search(text) is not None
+
+
 def check_address(buffer: bytes, start: int, end: int, floor: int) -> Span:
     """The address, IPv4 or IPv6; IPv6 may end before the candidate does."""
     if buffer.find(b":", start, end) >= 0:
@@ -93,20 +136,29 @@ def _is_version(buffer: bytes, start: int, end: int, floor: int, octets: list[by
     if octets[1:] == [b"0", b"0", b"0"] and octets[0] not in (b"0", b"10", b"127") and buffer[end : end + 1] != b"/":
         return True  # 113.0.0.0: no host has such an address
     is_private = _PRIVATE.match(buffer, start) is not None
-    if _VERSION_TAIL.match(buffer, end) or (not is_private and _VERSION_BEHIND.match(buffer, end)):
+    if _VERSION_TAIL.match(buffer, end):
         return True
-    window = before(buffer, start, floor)
-    if not window:
-        return False
-    if not is_private and any(word.lower() in _PRODUCTS for word in words_of(window)[-1:]):
+    if not is_private and buffer[end : end + 1] in (b",", b" ") and _VERSION_BEHIND.match(buffer, end):
         return True
-    if _COMPARED.search(window) or _is_version_said(window) or _PACKAGE.search(window):
-        return True
-    if _BEHIND_NAME.search(window) is None:
-        return False
+    said = _read_before(window_before(buffer, start, floor), is_private)
+    if said != "name":
+        return said == "version"
     # Java writes addresses as name/1.2.3.4:80. A version has no port, and does not begin like a private network.
     has_port = buffer[end : end + 1] == b":" and buffer[end + 1 : end + 2].isdigit()
-    return not has_port and (not is_private or (window.endswith(b"/") and octets[0] == b"10"))
+    return not has_port and (not is_private or (buffer[start - 1 : start] == b"/" and octets[0] == b"10"))
+
+
+@lru_cache(maxsize=KEPT_WINDOWS)
+def _read_before(window: bytes, is_private: bool) -> Literal["version", "name", "nothing"]:
+    """What the words before it say, by a window as `window_before` gives it."""
+    window = before(window, len(window), 0)
+    if not window:
+        return "nothing"
+    if not is_private and any(word.lower() in _PRODUCTS for word in words_of(window)[-1:]):
+        return "version"
+    if _COMPARED.search(window) or _is_version_said(window) or _PACKAGE.search(window):
+        return "version"
+    return "nothing" if _BEHIND_NAME.search(window) is None else "name"
 
 
 def _is_version_said(window: bytes) -> bool:
@@ -144,24 +196,25 @@ def _check_ipv6(buffer: bytes, start: int, end: int, floor: int) -> Span:
 
 
 def _is_ipv6_form(candidate: bytes) -> bool:
-    groups = [group for group in candidate.split(b":") if group]
+    colons = candidate.count(b":")
     if b"::" in candidate:
-        if len(groups) >= _MANY_GROUPS:
+        if colons >= _MANY_GROUPS and len(candidate.replace(b":", b" ").split()) >= _MANY_GROUPS:
             return True
         return bool(_PREFIX.match(candidate) or _LOOPBACK.match(candidate))
     # Times (12:30:45) have fewer colons; eight groups of two digits are a hardware address.
-    return candidate.count(b":") in (6, 7) and any(len(group) > 2 for group in groups)
+    return colons in (6, 7) and any(len(group) > 2 for group in candidate.split(b":"))
 
 
 def _is_index(buffer: bytes, start: int, end: int, floor: int) -> bool:
     """`x[::1]`, `a[i, ::1]`, `f(x)[2001::2]`: a slice. An address in brackets has no name in front."""
     if not _SLICE_GROUPS.match(buffer[start:end]):
         return False
-    found = _INDEX.search(before(buffer, start, floor))
-    if found is None:
+    window = before(buffer, start, floor)
+    bracket = window.rfind(b"[")
+    if bracket < 1 or _INDEX.match(window, bracket - 1) is None:
         return start > floor and buffer[start - 1] in b")]"
     # "[::1]" in quotes is an address: the same quote follows the bracket.
-    quote = found[0][:1]
+    quote = window[bracket - 1 : bracket]
     return not (quote in (b'"', b"'") and buffer[end : end + 1] == b"]" and buffer[end + 1 : end + 2] in (quote, b":"))
 
 

@@ -15,9 +15,9 @@ from attrs import frozen
 
 from pg_trio.stages.guardrails.detection import Match
 from pg_trio.stages.guardrails.disguises import CASE
-from pg_trio.stages.guardrails.invisible_runs import without_long_runs
+from pg_trio.stages.guardrails.invisible_runs import LEAST_CHARS, without_long_runs
 from pg_trio.stages.guardrails.linear import Pattern, compile_pattern
-from pg_trio.stages.guardrails.normal_text import NormalText, normal_forms, normalise
+from pg_trio.stages.guardrails.normal_text import Forms, NormalText, normal_forms, normalise
 
 LABEL = "Keyword"
 # What Python calls white space, beyond ASCII too.
@@ -70,15 +70,19 @@ class KeywordFinder:
         """Whether no word is in the text."""
         return self.first_word(text) is None
 
-    def first_word(self, text: str) -> str | None:
-        """The first word in the configured order that is in the text, as configured."""
-        text = without_long_runs(text)
+    def first_word(self, text: str, forms: Forms | None = None) -> str | None:
+        """The first word in the configured order that is in the text, as configured. `forms`: see normal_text."""
+        if len(text) >= LEAST_CHARS:
+            text = without_long_runs(text)
         folded = text.casefold()
         # One scan for all words; one for each would cost 0.4 µs a kilobyte.
         may_be_plain = self._may_have_any(folded)
-        form = self._normalise(text) if may_be_plain else normalise(text)
-        if not may_be_plain and (form is None or not self._may_have_any(form.text)):
-            return None
+        if may_be_plain:
+            form = self._normalise(text)
+        else:
+            form = forms[text] if forms and text in forms else normalise(text)
+            if form is None or not self._may_have_any(form.text):
+                return None
         for word in self._words:
             if self._is_in(word.folded, folded) or (
                 form is not None and any(self._is_in(normal, form.text) for normal in word.normal)

@@ -8,6 +8,7 @@ would pass unmasked. File endings and a few words of code are checked instead.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 from pg_trio.stages.guardrails.surroundings import Span, before
 
@@ -36,6 +37,17 @@ _RETINA = re.compile(rb"[0-9.]+x\.")
 _SSH_PATH = re.compile(rb":(?:[~/]|(?:\d{1,5}/)?[\w.~-]*[A-Za-z_~][\w.~-]*/|[\w./~-]{1,200}\.git\b)")
 _LOCAL_END = re.compile(rb"[A-Za-z0-9_.-]+\Z")
 _MESSAGE_ID = re.compile(rb"(?i:message-?_?id|in-reply-to|references|msgid)\W{0,6}<\Z")
+
+
+# The first label of a domain and the rest of it, unless it begins like a version.
+_DOMAIN = re.compile(rb"@(?![vV]?[0-9]+(?:\.[0-9]|-))([0-9A-Za-z-]+\.)?([0-9A-Za-z\x80-\xff.-]*)")
+
+
+def sift_emails(buffer: bytes, start: int) -> Iterator[tuple[int, int]]:
+    """From where on to search for each address that does not end like a file's name: see detector.Sift."""
+    for found in _DOMAIN.finditer(buffer, start):
+        if found[1] is None or found[2].lower() not in _NO_DOMAINS:
+            yield max(buffer.rfind(b"@", start, found.start()) + 1, start), found.start() + 1
 
 
 def check_email(buffer: bytes, start: int, end: int, floor: int) -> Span:

@@ -8,14 +8,18 @@ Italy: Decreto 23/12/1976, omocodia included. United States: Department of State
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
+from pg_trio.stages.guardrails.detector import sift_by
 from pg_trio.stages.guardrails.surroundings import (
+    KEPT_WINDOWS,
     NOT_DIGITS,
     Span,
     before,
     ends_there,
     is_named_id,
     starts_afresh,
+    window_before,
 )
 
 _GAP = r"[ \x{A0}./\-]?"
@@ -32,6 +36,10 @@ ES_NIF = (
     r"\b(?:\d{8}[ \-]?[A-HJ-NP-TV-Za-hj-np-tv-z]|\d{1,2}\.\d{3}\.\d{3}[ \-]?[A-HJ-NP-TV-Za-hj-np-tv-z]"
     r"|[XYZxyz][ \-]?\d{7}[ \-]?[A-HJ-NP-TV-Za-hj-np-tv-z]|[A-HJ-NP-SUVWKLM][ \-]?\d{7}[ \-]?[0-9A-Ja-j])\b"
 )
+# Simpler patterns that match wherever those do: six digits with a gap between two of them, or all without a gap.
+_GAPPED = "|".join(rf"\d{{{first}}}{_GAP.removesuffix('?')}\d(?:{_GAP}\d){{{5 - first}}}" for first in range(1, 6))
+DE_TAX_ID_OUTLINE = rf"{_GAPPED}|\b\d{{11}}\b"
+FR_NIR_OUTLINE = rf"{_GAPPED}|\d[ABab]{_GAP}\d{{3}}|\b\d{{15}}\b"
 _OMO = "[0-9LMNPQRSTUVlmnpqrstuv]"
 IT_CODICE_FISCALE = (
     rf"\b[A-Za-z]{{3}} ?[A-Za-z]{{3}} ?{_OMO}{{2}}[A-EHLMPRSTa-ehlmprst]{_OMO}{{2}} ?[A-Za-z]{_OMO}{{3}} ?[A-Za-z]\b"
@@ -50,6 +58,10 @@ _CIF_LETTER_ALONE, _CIF_DIGIT_ALONE = b"PQRSNWKLM", b"ABEH"
 # The value of a letter in an odd place is its place here; a digit has the value of the letter A to J.
 _ITALIAN_ODD = b"BAKPLCQDREVOSFTGUHMINJWZYX"
 _AS_LETTERS = bytes.maketrans(b"0123456789", b"ABCDEFGHIJ")
+_ODD_VALUES = bytes.maketrans(_ITALIAN_ODD, bytes(range(26)))
+_FOREIGNERS = bytes.maketrans(b"XYZ", b"012")
+# The sum of the digits of twice a digit.
+_DOUBLED = bytes.maketrans(b"0123456789", bytes((0, 2, 4, 6, 8, 1, 3, 5, 7, 9)))
 _OMO_DIGITS = bytes.maketrans(b"LMNPQRSTUV", b"0123456789")
 
 
@@ -62,13 +74,25 @@ def check_us_passport(buffer: bytes, start: int, end: int, _floor: int) -> Span:
 def check_de_tax_id(buffer: bytes, start: int, end: int, floor: int) -> Span:
     """Eleven digits of which, in the first ten, exactly one occurs twice or three times; and the check digit."""
     digits = buffer[start:end].translate(None, NOT_DIGITS)
-    counts = sorted(digits[:10].count(digit) for digit in set(digits[:10]))
-    if counts[-1] not in (2, 3) or counts[-2] > 1 or not _fits_mod_11_10(digits):
+    if not _fits_tax_id(digits):
         return None
     # Only numbers for tests begin with 0.
     if digits[0] == 0x30 and not _OWN_WORDS.search(before(buffer, start, floor)):
         return None
     return _alone(buffer, start, end, floor)
+
+
+def _fits_tax_id(written: bytes) -> bool:
+    digits = written.translate(None, NOT_DIGITS)
+    return _repeats_one(digits[:10]) and _fits_mod_11_10(digits)
+
+
+def _repeats_one(digits: bytes) -> bool:
+    """Whether exactly one of ten digits occurs twice or three times."""
+    different = len(set(digits))
+    if different != 8:
+        return different == 9
+    return max(map(digits.count, set(digits))) == 3
 
 
 def _fits_mod_11_10(digits: bytes) -> bool:
@@ -88,32 +112,35 @@ def check_uk_nino(buffer: bytes, start: int, end: int, floor: int) -> Span:
 
 def check_fr_nir(buffer: bytes, start: int, end: int, floor: int) -> Span:
     """Thirteen characters and their key; Corsica's departments are 2A and 2B."""
-    text = buffer[start:end].translate(None, _LETTERS_OUT).upper()
-    month = int(text[3:5])
-    if not (1 <= month <= 12 or 20 <= month <= 42 or month >= 50):
-        return None
+    return _alone(buffer, start, end, floor) if _fits_nir(buffer[start:end]) else None
+
+
+def _fits_nir(written: bytes) -> bool:
+    text = written.translate(None, _LETTERS_OUT).upper()
     number = text[:5] + _CORSICA.get(text[5:7], text[5:7]) + text[7:13]
     if not number.isdigit() or 97 - int(number) % 97 != int(text[13:]):
-        return None
-    return _alone(buffer, start, end, floor)
+        return False
+    month = int(text[3:5])
+    return 1 <= month <= 12 or 20 <= month <= 42 or month >= 50
 
 
 def check_es_nif(buffer: bytes, start: int, end: int, floor: int) -> Span:
     """DNI and NIE with their letter of 23; organisations' numbers with their digit or letter."""
-    text = buffer[start:end].translate(None, _LETTERS_OUT).upper()
-    fits = _fits_cif if text[:1].isalpha() and text[0] not in b"XYZ" else _fits_dni
-    return _alone(buffer, start, end, floor) if fits(text) else None
+    return _alone(buffer, start, end, floor) if _fits_nif(buffer[start:end]) else None
+
+
+def _fits_nif(written: bytes) -> bool:
+    text = written.translate(None, _LETTERS_OUT).upper()
+    return _fits_cif(text) if text[:1].isalpha() and text[0] not in b"XYZ" else _fits_dni(text)
 
 
 def _fits_dni(text: bytes) -> bool:
-    number = text[:-1].translate(bytes.maketrans(b"XYZ", b"012"))
+    number = text[:-1].translate(_FOREIGNERS)
     return number.isdigit() and _SPANISH_LETTERS[int(number) % 23] == text[-1]
 
 
 def _fits_cif(text: bytes) -> bool:
-    digits = [byte - 48 for byte in text[1:8]]
-    doubled = sum(sum(divmod(2 * digit, 10)) for digit in digits[::2])
-    control = -(doubled + sum(digits[1::2])) % 10
+    control = -(sum(text[1:8:2].translate(_DOUBLED)) + sum(text[2:8:2]) - 3 * 48) % 10
     if text[0] in _CIF_LETTER_ALONE:
         return text[-1] == _CIF_LETTERS[control]
     if text[0] in _CIF_DIGIT_ALONE:
@@ -123,20 +150,39 @@ def _fits_cif(text: bytes) -> bool:
 
 def check_it_codice_fiscale(buffer: bytes, start: int, end: int, floor: int) -> Span:
     """Sixteen characters with a possible day and the check letter."""
-    text = buffer[start:end].translate(None, _LETTERS_OUT).upper()
-    day = text[9:11].translate(_OMO_DIGITS)
-    if not (day.isdigit() and 1 <= (int(day) - 1) % 40 + 1 <= 31 and int(day) <= 71):
-        return None
+    return _alone(buffer, start, end, floor) if _fits_codice(buffer[start:end]) else None
+
+
+def _fits_codice(written: bytes) -> bool:
+    text = written.translate(None, _LETTERS_OUT).upper()
     letters = text.translate(_AS_LETTERS)
-    odd = sum(_ITALIAN_ODD.index(byte) for byte in letters[:15:2])
-    even = sum(byte - 65 for byte in letters[1:15:2])
-    return _alone(buffer, start, end, floor) if text[15] == 65 + (odd + even) % 26 else None
+    odd, even = sum(letters[:15:2].translate(_ODD_VALUES)), sum(letters[1:15:2]) - 7 * 65
+    if text[15] != 65 + (odd + even) % 26:
+        return False
+    day = text[9:11].translate(_OMO_DIGITS)
+    return day.isdigit() and 1 <= (int(day) - 1) % 40 + 1 <= 31 and int(day) <= 71
 
 
 def _alone(buffer: bytes, start: int, end: int, floor: int) -> Span:
     """The span, unless it touches other digits or letters, or the words before it say an order, a part …"""
     if not starts_afresh(buffer, start, floor) or not ends_there(buffer, end):
         return None
-    if is_named_id(buffer, start, floor) and not _OWN_WORDS.search(before(buffer, start, floor)):
+    if is_named_id(buffer, start, floor) and not _is_own(window_before(buffer, start, floor)):
         return None
     return start, end
+
+
+@lru_cache(maxsize=KEPT_WINDOWS)
+def _is_own(window: bytes) -> bool:
+    return _OWN_WORDS.search(before(window, len(window), 0)) is not None
+
+
+def _bytes_pattern(source: str) -> re.Pattern[bytes]:
+    return re.compile(source.replace(_GAP, r"(?:[ ./\-]|\xc2\xa0)?").encode())
+
+
+sift_tax_ids = sift_by(_bytes_pattern(DE_TAX_ID), _fits_tax_id)
+sift_nirs = sift_by(_bytes_pattern(FR_NIR), _fits_nir)
+sift_nifs = sift_by(_bytes_pattern(ES_NIF), _fits_nif)
+sift_codici = sift_by(_bytes_pattern(IT_CODICE_FISCALE), _fits_codice)
+sift_ninos = sift_by(_bytes_pattern(UK_NINO), lambda written: written[:2].upper() not in _NINO_PREFIXES_OUT)

@@ -17,6 +17,7 @@ worked out only for a text with a match.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import TypeAlias
 
 from attrs import frozen
 
@@ -55,6 +56,10 @@ class NormalText:
             return list(spans)
         places = _trace(self._original, self._steps)
         return [_cover(places[start:stop]) for start, stop in spans]
+
+
+# The normal forms of a request's texts, as far as one guardrail has made them for the next one.
+Forms: TypeAlias = dict[str, NormalText | None]
 
 
 def normalise(text: str, *, collapse: bool = False) -> NormalText | None:

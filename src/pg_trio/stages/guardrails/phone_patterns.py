@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pg_trio.stages.guardrails.linear import SplitPattern
+
 # Between groups of digits: space, no-break spaces, dot, slash, hyphens, dashes.
 _GAP = r"[ \x{A0}\x{202F}\x{2009}./\-\x{2010}\x{2011}\x{2013}]"
 _INNER = rf"(?:{_GAP}{{0,3}}[()]?{_GAP}?\d)"
@@ -34,21 +36,58 @@ PHONE_DE = (
     rf"|\b01(?:5\d|6[023]|7\d)\d{{7,8}}{_END}"
     rf"|(?:{_SIGN})\(?0[1-9]{_INNER}{{4,10}}\d{_END}"
 )
-PHONE_GENERIC = (
-    rf"\(?\+[(]?[1-9]{_INNER}{{6,14}}\d{_END}"
-    rf"|\b00 ?[1-9]\d{{0,2}}{_GAP}{{1,3}}\(?\d{_INNER}{{5,12}}\d{_END}"
-    rf"|\b0[1-9](?:[ .\-\x{{A0}}]\d\d){{4}}{_END}"
-    rf"|\(0[1-9]\){_GAP}{{0,2}}\d{{3,4}}{_GAP}?\d{{4}}{_END}|\b0[1-9]{_GAP}\d{{3,4}}{_GAP}\d{{4}}{_END}|\b0[1-9]-\d{{8}}{_END}"
-    rf"|\([1-9]\d\){_GAP}{{0,2}}\d{{4,5}}{_GAP}?\d{{4}}{_END}"
-    rf"|\b1[3-9]\d{_GAP}\d{{4}}{_GAP}\d{{4}}{_END}|\b[1-9]\d 9\d{{4}}-\d{{4}}{_END}"
-    rf"|\b8[ \-]?(?:\(\d{{3}}\)|\d{{3}})[ \-]?\d{{3}}[ \-]\d\d-?\d\d{_END}"  # Russia
-    rf"|\(?\b06\)?-?\d{{1,2}}/\d{{3}}[ \-]\d{{3,4}}{_END}"  # Hungary
-    rf"|\([2-9]\d\)/\d{{3}}-\d{{3,4}}{_END}|\b[2-9]\d/\d{{3}} [3-9]\d{{3}}{_END}"
-    rf"|\b[49]\d\d \d\d \d{{3}}{_END}|\b[2-9]\d\d\.\d{{3}}\.\d{{4}}{_END}"  # Norway's mobile numbers; dots
-    rf"|\b0[1-9]\d{{0,2}}-\d{{2,3}} \d{{2,3}} \d\d{_END}"  # Sweden
-    rf"|\b0[1-9]\d?[ \-]\d{{6,7}}{_END}|\b0\d\d \d{{3}} \d{{4}}{_END}"  # New Zealand, Italy, Turkey
-    # Brazil, whose numbers are no years, and Portugal
-    rf"|\b[1-9]\d (?:0\d|2[1-9]|[3-9]\d)\d\d-\d{{4}}{_END}|\([2-9]\d\d\) ?\d{{3}} ?\d{{3}} ?\d{{3}}{_END}"
-    rf"|(?:{_SIGN})\+?\(?\d{_INNER}{{4,13}}\d{_END}"
-    rf"|\(?\b\d{_INNER}{{5,12}}\d{_BEHIND}"
+# Countries' own shapes, without their ends.
+_NATIONAL = (
+    r"\b0[1-9](?:[ .\-\x{A0}]\d\d){4}",
+    rf"\(0[1-9]\){_GAP}{{0,2}}\d{{3,4}}{_GAP}?\d{{4}}",
+    rf"\b0[1-9]{_GAP}\d{{3,4}}{_GAP}\d{{4}}",
+    r"\b0[1-9]-\d{8}",
+    rf"\([1-9]\d\){_GAP}{{0,2}}\d{{4,5}}{_GAP}?\d{{4}}",
+    rf"\b1[3-9]\d{_GAP}\d{{4}}{_GAP}\d{{4}}",
+    r"\b[1-9]\d 9\d{4}-\d{4}",
+    r"\b8[ \-]?(?:\(\d{3}\)|\d{3})[ \-]?\d{3}[ \-]\d\d-?\d\d",  # Russia
+    r"\(?\b06\)?-?\d{1,2}/\d{3}[ \-]\d{3,4}",  # Hungary
+    r"\([2-9]\d\)/\d{3}-\d{3,4}",
+    r"\b[2-9]\d/\d{3} [3-9]\d{3}",
+    r"\b[49]\d\d \d\d \d{3}",  # Norway's mobile numbers
+    r"\b[2-9]\d\d\.\d{3}\.\d{4}",  # dots
+    r"\b0[1-9]\d{0,2}-\d{2,3} \d{2,3} \d\d",  # Sweden
+    r"\b0[1-9]\d?[ \-]\d{6,7}",
+    r"\b0\d\d \d{3} \d{4}",  # New Zealand, Italy, Turkey
+    r"\b[1-9]\d (?:0\d|2[1-9]|[3-9]\d)\d\d-\d{4}",  # Brazil, whose numbers are no years
+    r"\([2-9]\d\d\) ?\d{3} ?\d{3} ?\d{3}",  # Portugal
 )
+_ABROAD = rf"\b00 ?[1-9]\d{{0,2}}{_GAP}{{1,3}}\(?\d"
+_PHONE_GENERIC = "|".join(
+    (
+        rf"\(?\+[(]?[1-9]{_INNER}{{6,14}}\d{_END}",
+        rf"{_ABROAD}{_INNER}{{5,12}}\d{_END}",
+        *(shape + _END for shape in _NATIONAL),
+        rf"(?:{_SIGN})\+?\(?\d{_INNER}{{4,13}}\d{_END}",
+    )
+)
+_PHONE_BEFORE_WORD = rf"\(?\b\d{_INNER}{{5,12}}\d{_BEHIND}"
+PHONE_GENERIC = f"{_PHONE_GENERIC}|{_PHONE_BEFORE_WORD}"
+# The last seven of its digits. Seven more may stand before them, each after five characters of three bytes.
+PHONE_GENERIC_SPLIT = SplitPattern(_PHONE_GENERIC, _PHONE_BEFORE_WORD, rf"\d{_INNER}{{6}}{_BEHIND}", 128)
+
+# Simpler patterns that match wherever these do: their beginnings.
+PHONE_DE_OUTLINE = (
+    rf"(?:\(?\+49\)?|\b00 ?49){_GAP}{{0,3}}(?:\(0\))?{_INNER}{{6}}"
+    rf"|(?:\(0[1-9]\d{{1,4}}\){_GAP}{{0,3}}|\b0[1-9]\d{{1,4}}{_GAP}{{1,3}})\d\d"
+    rf"|\b01(?:5\d|6[023]|7\d)\d{{7}}|(?:{_SIGN})\(?0[1-9]{_INNER}{{5}}"
+)
+PHONE_GENERIC_OUTLINE = "|".join(
+    (
+        rf"\+[(]?[1-9]{_INNER}{{7}}",
+        rf"{_ABROAD}{_INNER}{{5}}",
+        *_NATIONAL,
+        rf"(?:{_SIGN})\+?\(?\d{_INNER}{{5}}",
+        rf"\d{_INNER}{{6}}{_BEHIND}",
+    )
+)
+# Six digits with something between two of them, from any of them on, so that for each place one number tells the state;
+# or digits behind a plus, behind a telephone's word or before one.
+_BETWEEN = rf"(?:{_GAP}|[()])"
+_SIX = "|".join(rf"\d{{{first}}}{_BETWEEN}{{1,5}}\d(?:{_BETWEEN}{{0,5}}\d){{{5 - first}}}" for first in range(1, 6))
+PHONE_HINT = rf"{_SIX}|\+[(]?[1-9]{_INNER}{{7}}|(?:{_SIGN})\+?\(?\d{_INNER}{{5}}|\d{_INNER}{{6}}{_BEHIND}"

@@ -20,13 +20,14 @@ from pg_trio.stages.guardrails.surroundings import (
     Span,
     before,
     count_digits,
-    count_list_neighbours,
     ends_there,
     groups_of,
     has_unit,
     is_id_word,
+    is_in_list,
     is_named_id,
     starts_afresh,
+    window_before,
     without_last_group,
     words_of,
 )
@@ -50,6 +51,7 @@ _FOREIGN_CODE = re.compile(rb"\+[2-9][0-9]{0,2}[ .\-]?\Z")
 # "invoice 77: +49 …": the word has its number.
 _TOLD_ID = re.compile(rb"[0-9]:[ \t]{1,4}\Z")
 _GAPS = re.compile(rb"[^0-9()+]+")
+_NOT_GAPS = b"0123456789()+"
 # A date anywhere at the front or the end of a candidate: 2024-05-06, 06.05.2024, 2024/05/06, 20240506-
 _DATE = re.compile(
     rb"\+?(?:(?:19|20)\d\d[-./ ](?:0?[1-9]|1[0-2])[-./ ](?:0?[1-9]|[12]\d|3[01])(?!\d)"
@@ -169,10 +171,11 @@ def _is_named_otherwise(buffer: bytes, start: int, floor: int) -> bool:
     """Whether the nearest words give the number another meaning: rule 3."""
     if not is_named_id(buffer, start, floor):
         return False
-    if buffer[start] == 0x2B and _TOLD_ID.search(before(buffer, start, floor)):  # 0x2B is "+"
+    window = window_before(buffer, start, floor)
+    if buffer[start] == 0x2B and _TOLD_ID.search(before(window, len(window), 0)):  # 0x2B is "+"
         return False
-    words = words_of(before(buffer, start, floor))
-    return not (words and (words[-1].lower() in PHONE_WORDS or words[-1].lower() in CALL_WORDS))
+    word = _last_word(buffer, start, floor)
+    return word not in PHONE_WORDS and word not in CALL_WORDS
 
 
 # ── North America ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -206,7 +209,7 @@ def _has_us_shape(buffer: bytes, start: int, end: int, floor: int) -> bool:
     last, exchange = gaps[-1], gaps[-2]
     if b"." in (last, exchange) and last != exchange:
         return False
-    return {last, exchange} != {b" "} or not count_list_neighbours(buffer, start, end, floor)
+    return {last, exchange} != {b" "} or not is_in_list(buffer, start, end, floor)
 
 
 # ── Germany ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -229,7 +232,7 @@ def check_german_phone(buffer: bytes, start: int, end: int, floor: int) -> Span:
     end = _trim_x(buffer, end)
     if buffer.startswith((b"+49", b"(+49", b"0049", b"00 49"), start):
         return check_international(buffer, start, end, floor)
-    if not _has_german_shape(buffer, start, end, floor) or _is_named_otherwise(buffer, start, floor):
+    if _is_named_otherwise(buffer, start, floor) or not _has_german_shape(buffer, start, end, floor):
         return None
     return _check_de_national(buffer, start, end, floor, _DE_DIGITS[0])
 
@@ -244,18 +247,23 @@ def _check_de_national(buffer: bytes, start: int, end: int, floor: int, least: i
 
 
 def _has_german_shape(buffer: bytes, start: int, end: int, floor: int) -> bool:
-    groups = groups_of(buffer[start:end])
+    text = buffer[start:end]
+    groups = groups_of(text)
     if len(groups) == 1:
         return buffer[start] == 0x28 or not (len(groups[0]) == 12 and is_ean(groups[0]))
-    if _ZIP.match(buffer[start:end]) and (_STATE.search(buffer[max(start - 8, 0) : start]) or _USA.match(buffer, end)):
+    if (
+        len(text) == 10
+        and _ZIP.match(text)
+        and (_STATE.search(buffer[max(start - 8, 0) : start]) or _USA.match(buffer, end))
+    ):
         return False
+    gaps = text.translate(None, _NOT_GAPS)
+    if gaps and not gaps.strip(b" ") and b"  " not in text:
+        most = 0 if set(map(len, groups)) == {4} else 1
+        if is_in_list(buffer, start, end, floor, most=most):
+            return False
     # Groups of four that all begin with 0 are a row of padded figures.
-    if len(groups) > 2 and all(group[0] == 0x30 for group in groups):
-        return False
-    if set(_GAPS.findall(buffer[start:end])) != {b" "}:
-        return True
-    most = 0 if all(len(group) == 4 for group in groups) else 1
-    return count_list_neighbours(buffer, start, end, floor) <= most
+    return len(groups) <= 2 or not all(group[0] == 0x30 for group in groups)
 
 
 # ── everywhere else ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -280,7 +288,7 @@ def check_generic_phone(buffer: bytes, start: int, end: int, floor: int) -> Span
         end = _trim_x(buffer, end)
         if buffer.startswith((b"+", b"(+", b"00"), start):
             return check_international(buffer, start, end, floor)
-        if _is_named_otherwise(buffer, start, floor) or count_list_neighbours(buffer, start, end, floor) > 1:
+        if _is_named_otherwise(buffer, start, floor) or is_in_list(buffer, start, end, floor, most=1):
             return None
         return _finish(buffer, start, end, floor)
     start = _named_start(buffer, start, end, floor, _CLEAR)
@@ -297,17 +305,15 @@ def check_generic_phone(buffer: bytes, start: int, end: int, floor: int) -> Span
 
 def check_international(buffer: bytes, start: int, end: int, floor: int) -> Span:
     """A number with its country's code (+ or 00) and a length of that country."""
-    if _is_named_otherwise(buffer, start, floor) or _is_added_line(buffer, start, floor):
-        return None
     end = _fit_country(buffer, start, end)
-    if end == start:
+    if end == start or _is_named_otherwise(buffer, start, floor) or _is_added_line(buffer, start, floor):
         return None
     text = buffer[start:end]
     if not _GAPS.search(text) and b"(" not in text:
         # Digits in a row: 00 is a padded number, and a few digits after + are a figure.
         if text.startswith(b"00") or count_digits(text, 0, len(text)) < _MIN_BARE_DIGITS:
             return None
-    elif text.startswith(b"00") and count_list_neighbours(buffer, start, end, floor):
+    elif text.startswith(b"00") and is_in_list(buffer, start, end, floor):
         return None
     return _finish_shorter(buffer, start, end, floor, _MIN_INTERNATIONAL_DIGITS)
 
@@ -317,7 +323,8 @@ def _fit_country(buffer: bytes, start: int, end: int) -> int:
     while True:
         text = buffer[start:end]
         # (0): the national prefix, not dialled from abroad.
-        digits = text.replace(b"(0)", b"").translate(None, NOT_DIGITS).removeprefix(b"00")
+        dialled = text.replace(b"(0)", b"") if b"(" in text else text
+        digits = dialled.translate(None, NOT_DIGITS).removeprefix(b"00")
         plan = national_lengths(digits)
         if plan is None:
             return start

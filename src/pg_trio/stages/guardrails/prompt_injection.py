@@ -20,9 +20,9 @@ from pg_trio.stages.guardrails.detection import Match
 from pg_trio.stages.guardrails.disguises import suspect_patterns
 from pg_trio.stages.guardrails.injection_rule import HarmlessPlace, InjectionRule
 from pg_trio.stages.guardrails.injection_rules import RULES
-from pg_trio.stages.guardrails.invisible_runs import without_long_runs
+from pg_trio.stages.guardrails.invisible_runs import LEAST_CHARS, without_long_runs
 from pg_trio.stages.guardrails.linear import Pattern, PatternSet, compile_pattern
-from pg_trio.stages.guardrails.normal_text import NormalText, normalise
+from pg_trio.stages.guardrails.normal_text import Forms, NormalText, normalise
 
 LABEL = "Prompt injection"
 # Signs further apart than this many characters belong to different texts: half a page of a book, a whole jailbreak.
@@ -74,14 +74,18 @@ class InjectionFinder:
         """No bound."""
         return None
 
-    def check(self, text: str) -> None:
-        """Return if the text is harmless. Raises: InjectionBlocked with the strongest rule."""
-        text = without_long_runs(text)
+    def check(self, text: str, forms: Forms | None = None) -> None:
+        """Return if the text is harmless. Its normal form is kept in `forms`, if it is made.
+
+        Raises: InjectionBlocked with the strongest rule.
+        """
+        if len(text) >= LEAST_CHARS:
+            text = without_long_runs(text)
         buffer = text.encode()
         indexes = self._rules.scan(buffer)
         if not indexes:
             return
-        found, _ = self._reach_either(text, buffer, indexes)
+        found, _ = self._reach_either(text, buffer, indexes, forms)
         if found:
             raise InjectionBlocked(rule=max(found, key=lambda match: _SCORES[match.rule]).rule)
 
@@ -97,13 +101,17 @@ class InjectionFinder:
         places = form.spans_in_original([(match.start, match.end) for match in found])
         return [Match(start, end, match.rule, LABEL) for (start, end), match in zip(places, found, strict=True)]
 
-    def _reach_either(self, text: str, buffer: bytes, indexes: Sequence[int]) -> tuple[list[Match], NormalText | None]:
+    def _reach_either(
+        self, text: str, buffer: bytes, indexes: Sequence[int], forms: Forms | None = None
+    ) -> tuple[list[Match], NormalText | None]:
         """The matches in the text, or else in its normal form, which then comes with them."""
         found = self._reach(buffer, indexes, self._rules)
         # The scan looks for disguises too, behind the rules.
         if found or not any(index >= len(RULES) for index in indexes):
             return found, None
         form = normalise(text)
+        if forms is not None:
+            forms[text] = form
         if form is None:
             return [], None
         rules, plain = _rules(loose=form.was_joined), form.text.encode()

@@ -17,11 +17,12 @@ import binascii
 import math
 import re
 from collections import Counter
+from collections.abc import Iterator
 from functools import cache
 
 from pg_trio.domain.detected_types import SECRET_LABELS
 from pg_trio.stages.guardrails.byte_finder import ByteFinder
-from pg_trio.stages.guardrails.detector import Detector, Resume, next_byte
+from pg_trio.stages.guardrails.detector import Detector, Resume, Sift, next_byte, sift_by
 from pg_trio.stages.guardrails.surroundings import DIGITS, Check, Span
 from pg_trio.stages.guardrails.url_credentials import URL_CREDENTIALS, check_url_credentials
 
@@ -115,9 +116,13 @@ def check_prefixed(buffer: bytes, start: int, end: int, _floor: int) -> Span:
     if start and (buffer[start - 1 : start].isalnum() or buffer[start - 1] == 0x5F):  # 0x5F is "_"
         return None
     value = buffer[start:end]
-    if entropy(value) < _MIN_ENTROPY or _PLACEHOLDER.search(value):
+    if not _is_mixed(value[_PREFIX_BYTES:]) or _PLACEHOLDER.search(value) or entropy(value) < _MIN_ENTROPY:
         return None
-    return (start, end) if _is_mixed(value[_PREFIX_BYTES:]) else None
+    return start, end
+
+
+def _may_be_prefixed(value: bytes) -> bool:
+    return _is_mixed(value[_PREFIX_BYTES:])
 
 
 def check_exact(_buffer: bytes, start: int, end: int, _floor: int) -> Span:
@@ -128,11 +133,17 @@ def check_exact(_buffer: bytes, start: int, end: int, _floor: int) -> Span:
 def check_jwt(buffer: bytes, start: int, end: int, _floor: int) -> Span:
     """Three parts, of which the first is a header in JSON with an algorithm (RFC 7515, 4.1.1)."""
     header = buffer[start:end].partition(b".")[0]
+    if not _ALGORITHM.search(header):
+        return None
     try:
         decoded = base64.urlsafe_b64decode(header + b"=" * (-len(header) % 4))
     except (binascii.Error, ValueError):
         return None
     return (start, end) if b'"alg"' in decoded or b'"enc"' in decoded else None
+
+
+# JSON's "alg" and "enc" in Base64, at each of three places; of the last character only what it must be.
+_ALGORITHM = re.compile(rb"ImFsZy|JhbGci|YWxnI|ImVuYy|JlbmMi|ZW5jI")
 
 
 def check_connection_string(buffer: bytes, start: int, end: int, floor: int) -> Span:
@@ -161,6 +172,22 @@ def check_named(buffer: bytes, start: int, end: int, _floor: int) -> Span:
         return None
     looks = _is_password if _PASSWORD_NAME.search(buffer, start, begin) else _is_named_key
     return (begin, begin + len(value)) if looks(value) else None
+
+
+# A sign before a value, and the value as far as it goes.
+_ANY_VALUE = re.compile(rb"[=>: ]\s{0,3}[\"'`]?([A-Za-z0-9+/_.~!@#$%^&*?\-]{8,})")
+# A candidate begins at most so far before its value: a name of 30, 14 and 12 characters, and quotes, a sign and spaces.
+_NAME_BYTES = 80
+
+
+def sift_named(buffer: bytes, start: int) -> Iterator[tuple[int, int]]:
+    """The places before each value that may be random: see detector.Sift."""
+    for found in _ANY_VALUE.finditer(buffer, start):
+        rest = found[1].translate(None, DIGITS)
+        has_digits = len(rest) < len(found[1])
+        # Digits and others; or small and large letters and signs.
+        if rest if has_digits else not rest.isalpha() and rest.lower() != rest != rest.upper():
+            yield max(found.start(1) - _NAME_BYTES, start), found.start(1)
 
 
 def _is_placeholder(value: bytes) -> bool:
@@ -203,7 +230,7 @@ def _has_digit_and_letter(value: bytes) -> bool:
 
 def _is_mixed(value: bytes) -> bool:
     """Whether it has two kinds of small letters, large letters and digits."""
-    return sum(kind.search(value) is not None for kind in _KINDS[:3]) > 1
+    return (value != value.upper()) + (value != value.lower()) + (len(value.translate(None, DIGITS)) < len(value)) > 1
 
 
 def entropy(value: bytes) -> float:
@@ -251,11 +278,17 @@ _BUILT_IN: dict[str, tuple[str, Check, Resume, int]] = {
 }
 
 
+_SIFTS: dict[str, Sift] = {"generic_secret": sift_named}
+
+
 @cache
 def _detector(name: str) -> Detector:
     """Compiled when it is first wanted: all of them take 2 MB, and most gateways use none."""
     source, check, resume, longest = _BUILT_IN[name]
-    return Detector(name, SECRET_LABELS[name], source, check, resume, longest)
+    # Without regard to case, RE2 knows two more letters.
+    is_prefixed = check is check_prefixed and "(?i" not in source
+    sift = sift_by(re.compile(source.encode()), _may_be_prefixed) if is_prefixed else _SIFTS.get(name)
+    return Detector(name, SECRET_LABELS[name], source, check, resume, longest, sift=sift)
 
 
 def secret_finder(types: tuple[str, ...] | None) -> ByteFinder:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import lru_cache
 
 from pg_trio.stages.guardrails.words import ABBREVIATIONS, CONNECTORS, ID_ENDINGS, ID_WORDS, UNITS
 
@@ -32,6 +33,13 @@ _TO_WORDS = bytes(byte if byte > 127 or chr(byte).isalpha() else 0x20 for byte i
 # Between pieces (0xFE) and in masks (0xFF, "REDACTED]"): nothing before one of them counts.
 _BARRIER = re.compile(rb"\xfe|\xff+|REDACTED\]")
 _SENTENCE_END = re.compile(rb"([A-Za-z\x80-\xff]{1,30}|[)\"'\]0-9])[.!?]+[\"')\]]{0,2} {1,8}")
+# Room for a word before a number, and what separates them.
+_LAST_WORD_BYTES = 20
+_LETTER = re.compile(rb"[A-Za-z\x80-\xff]")
+# What a window has in it of which not all counts.
+_MAY_CUT = re.compile(rb"[.!?][\"')\]]{0,2} |[\xfe\xff]|REDACTED\]")
+# 1,024: a text of numbers has few kinds of words before them, which are read once. A window has 48 bytes.
+KEPT_WINDOWS = 1024
 # Directly before a number and after a word, these make it part of a name: INV-12, /users/12, build_12, ticket#12.
 _GLUE = frozenset(b"-_/.#~\\&")
 _MONEY = (b"$", "€".encode(), "£".encode(), "¥".encode(), "₹".encode())
@@ -39,6 +47,7 @@ _MONEY_BEHIND = tuple(f"{space}{sign}".encode() for space in ("", " ", "\u00a0")
 _UNIT = re.compile(rb"(?: |\xc2\xa0){0,2}([A-Za-z\xc2\xb5]{1,11})\b")
 # A group of a list or a hex dump before or after it: one space, and two to eight hexadecimal digits, one a digit.
 _GROUP_BEFORE = re.compile(rb"(?<![^\s|])([0-9a-fA-F]{2,8})[ ]\Z")
+_GROUP_BYTES = 9
 _GROUP_BEHIND = re.compile(rb"[ ]([0-9a-fA-F]{2,8})(?![^\s|,;])")
 
 
@@ -64,9 +73,21 @@ def ends_there(buffer: bytes, end: int) -> bool:
 def before(buffer: bytes, start: int, floor: int) -> bytes:
     """The last bytes before `start` that count (rule 1), of the same sentence."""
     window = buffer[max(start - WINDOW_BYTES, floor, 0) : start]
+    if _MAY_CUT.search(window) is None:
+        return window
+    return window[len(window) - len(_counting(window.translate(_ZEROS))) :]
+
+
+@lru_cache(maxsize=KEPT_WINDOWS)
+def _counting(window: bytes) -> bytes:
+    """The end of it that counts, of a window as `window_before` gives it."""
+    return _last_sentence(_unbarred(window))
+
+
+def _unbarred(window: bytes) -> bytes:
     if 0xFE in window or 0xFF in window or b"REDACTED]" in window:
-        window = window[[found.end() for found in _BARRIER.finditer(window)][-1] :]
-    return _last_sentence(window)
+        return window[[found.end() for found in _BARRIER.finditer(window)][-1] :]
+    return window
 
 
 def _last_sentence(window: bytes) -> bytes:
@@ -88,7 +109,36 @@ def is_named_id(buffer: bytes, start: int, floor: int) -> bool:
 
     Also for money ("$12"), "#12", and a number attached to a word ("INV-12").
     """
-    window = before(buffer, start, floor)
+    window = window_before(buffer, start, floor)
+    # Nearly always the last word decides.
+    said = _last_word_names_id(window[-_LAST_WORD_BYTES:])
+    return _names_id(window) if said is None else said
+
+
+@lru_cache(maxsize=KEPT_WINDOWS)
+def _last_word_names_id(end: bytes) -> bool | None:
+    """The same by the end of a window; None if it is not enough."""
+    if end.endswith(_MONEY) or _is_glued(end):
+        return None if _MAY_CUT.search(end) else True
+    # The first word may be the rest of a longer one.
+    words = words_of(end)[1 if _LETTER.match(end) else 0 :]
+    if not words or _MAY_CUT.search(end):
+        return None
+    if is_id_word(words[-1]):
+        return True
+    return None if words[-1].lower() in CONNECTORS else False
+
+
+def window_before(buffer: bytes, start: int, floor: int) -> bytes:
+    """The bytes before `start` that may count, with 0 for each digit: what is kept for a window holds for all its
+    numbers."""
+    return buffer[max(start - WINDOW_BYTES, floor, 0) : start].translate(_ZEROS)
+
+
+@lru_cache(maxsize=KEPT_WINDOWS)
+def _names_id(window: bytes) -> bool:
+    """The same for the window before it."""
+    window = _last_sentence(_unbarred(window))
     if not window:
         return False
     if window.endswith(_MONEY) or _is_glued(window):
@@ -114,20 +164,31 @@ def _is_glued(window: bytes) -> bool:
     return len(window) > 1 and window[-1] in _GLUE and (window[-2] in WORD or window[-2] > 127)
 
 
-def count_list_neighbours(buffer: bytes, start: int, end: int, floor: int) -> int:
-    """The count of numbers beside it, one space apart: rows of figures and hex dumps have several, a telephone number
-    none."""
-    neighbours, window = 0, before(buffer, start, floor)
-    found = _GROUP_BEFORE.search(window)
-    while found is not None and neighbours < 3:
-        neighbours += _has_digit(found[1])
-        window = window[: found.start()]
-        found = _GROUP_BEFORE.search(window)
+def is_in_list(buffer: bytes, start: int, end: int, floor: int, *, most: int = 0) -> bool:
+    """Whether it has more than `most` numbers beside it, one space apart: rows of figures and hex dumps have several,
+    a telephone number none."""
+    neighbours = 0
     behind = _GROUP_BEHIND.match(buffer, end)
-    while behind is not None and neighbours < 6:
+    while behind is not None:
         neighbours += _has_digit(behind[1])
+        if neighbours > most:
+            return True
         behind = _GROUP_BEHIND.match(buffer, behind.end())
-    return neighbours
+    if start <= floor or buffer[start - 1] != 0x20:  # " "
+        return False
+    window = before(buffer, start, floor)
+    found = _group_before(window)
+    while found is not None:
+        neighbours += _has_digit(found[1])
+        if neighbours > most:
+            return True
+        window = window[: found.start()]
+        found = _group_before(window)
+    return False
+
+
+def _group_before(window: bytes) -> re.Match[bytes] | None:
+    return _GROUP_BEFORE.search(window, max(len(window) - _GROUP_BYTES, 0))
 
 
 def _has_digit(group: bytes) -> bool:
@@ -152,6 +213,7 @@ def groups_of(text: bytes) -> list[bytes]:
     return text.translate(_GROUPED).split()
 
 
+_ZEROS = bytes(0x30 if byte in DIGITS else byte for byte in range(256))
 _GROUPED = bytes(byte if byte in DIGITS else 0x20 for byte in range(256))
 
 

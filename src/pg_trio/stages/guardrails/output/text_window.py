@@ -42,6 +42,9 @@ class WindowRules:
         held = len(text)
         for rule in self.acting:
             held = min(held, rule.hold(text, since))
+            if held <= since:
+                # All of it waits already.
+                break
         return held
 
 
