@@ -131,7 +131,7 @@ def open_nodes(stack: ExitStack, folder: Path, server: Server, limit: int) -> No
     number = next(NUMBERS)
     nodes = Nodes(limit, number.to_bytes(20), server)
     for worker in range(NODES * WORKERS):
-        node = Node(f"gw-{worker // WORKERS}", f"node-{worker // WORKERS}", live_nodes=NODES)
+        node = Node(f"luck-{worker // WORKERS}", f"node-{worker // WORKERS}", live_nodes=NODES)
         path = folder / f"{number}-{node.name}.mem"
         segment = stack.enter_context(closing(open_segment(path, slots=256)))
         book = CallLeases(LeaseBook(stack.enter_context(closing(SharedSpend(segment)))))

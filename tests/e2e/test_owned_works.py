@@ -85,7 +85,7 @@ class Site:
 async def site(nursery: trio.Nursery, tmp_path: Path, request: pytest.FixtureRequest) -> Site:
     configuration = project() + endpoint("live", streaming_enabled=True)
     gateway = await start_gateway(nursery, tmp_path, configuration, request.param)
-    routes: GatewayRoutes = cast(Any, gateway.app.asgi_app)._routes
+    routes: GatewayRoutes = cast(Any, gateway.app.asgi_app)
     running = cast(RunningGateway, routes.gateway)
     site = Site(gateway, running.works)
     routes._attach = site.attach

@@ -7,7 +7,7 @@ from typing import Any
 
 import trio
 from attrs import frozen
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
@@ -101,6 +101,21 @@ async def end_of(running: Any) -> str:
 
 
 @given(SCHEDULES)
+# The answer fails in the moment in which the head is due.
+@example(
+    Schedule(
+        reasons=[],
+        first_after_s=0.5,
+        is_refused=True,
+        pieces=[(0.0, "")],
+        is_cut=False,
+        write_s=0.0,
+        idle_s=1.0,
+        head_after_s=0.5,
+        ends_in_s=2.0,
+        is_rescued=False,
+    )
+)
 def test_every_schedule_ends_honestly(schedule: Schedule) -> None:
     async def run() -> None:
         began = trio.current_time()

@@ -146,6 +146,9 @@ class Watch:
         """The second task: do what is to be done. If it ends the stream, cancel the scope."""
         clock = self.clock
         while self.cut_by is None:
+            if self._nursery is None:
+                # The body ended before this task's first step. A write would be cut.
+                return
             now = trio.current_time()
             due = clock.find_due(now)
             if due is Due.NOTHING and not self._has_speech:
