@@ -17,7 +17,7 @@ from tests.cluster.waiting import LIMIT_S
 from tests.cluster.world import CLUSTER, ClusterWorld
 from tests.support.chat_client import LAST_FRAMES, ChatClient, open_socket, seqs, texts
 from tests.support.engine_relay import engine_relay
-from tests.support.engines import PostgresServer, RedisServer, running_redis
+from tests.support.engines import PostgresServer, running_redis
 from tests.support.gateway import CREDENTIALS, OTHER_PROJECT, PROJECT, Gateway, endpoint, project
 from tests.support.processes import run_command
 from tests.support.resuming import StreamingClient, Streams, data_of, events_of
@@ -39,13 +39,6 @@ PLAIN = {"message": "Tell me"}
 UNAVAILABLE = {"ok": False, "error": "Answer storage is unavailable."}
 # A killed node's signs of life, and a reader's look.
 CUT_LIMIT_S = 12.0
-
-
-@pytest.fixture
-async def world(
-    nursery: trio.Nursery, tmp_path: Path, redis: RedisServer, postgres_server: PostgresServer, postgres_url: str
-) -> ClusterWorld:
-    return ClusterWorld(nursery, tmp_path, redis, postgres_server, postgres_url)
 
 
 def streams_of(token: str) -> Streams:

@@ -3,18 +3,16 @@ all of them."""
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 
-import pytest
 import trio
 
 from pg_trio.cluster.postgres.postgres_token_admin import PostgresTokenAdmin
 from pg_trio.domain.project import TokenLimits
 from pg_trio.stores.holder_file import FILE_NAME
 from tests.cluster.waiting import wait_for
-from tests.cluster.world import ClusterWorld, ask
-from tests.support.engines import PostgresServer, RedisServer, running_redis
+from tests.cluster.world import ClusterWorld, ask, statuses_of
+from tests.support.engines import PostgresServer, running_redis
 from tests.support.gateway import PROJECT, Gateway, endpoint, project
 from tests.support.wire import bearer, post, send_raw
 
@@ -30,13 +28,6 @@ CONFIGURATION = "\n".join(
 )
 
 
-@pytest.fixture
-async def world(
-    nursery: trio.Nursery, tmp_path: Path, redis: RedisServer, postgres_server: PostgresServer, postgres_url: str
-) -> ClusterWorld:
-    return ClusterWorld(nursery, tmp_path, redis, postgres_server, postgres_url)
-
-
 def make_parent(world: ClusterWorld, limits: TokenLimits | None = None) -> str:
     with PostgresTokenAdmin(world.postgres_url) as admin:
         return admin.create(PROJECT, "server", "live", ("mint",), limits)[1]
@@ -48,19 +39,6 @@ async def mint(node: Gateway, parent: str, **terms: object) -> str:
     assert 201 == answer.status, answer.body
     token: str = answer.json()["data"]["token"]
     return token
-
-
-async def statuses_of(nodes: list[Gateway], token: str, slug: str, count: int) -> Counter[int]:
-    """The statuses of so many calls at once, spread over the nodes."""
-    got: Counter[int] = Counter()
-
-    async def call(number: int) -> None:
-        got[(await ask(nodes[number % len(nodes)], token, slug)).status] += 1
-
-    async with trio.open_nursery() as calls:
-        for number in range(count):
-            calls.start_soon(call, number)
-    return got
 
 
 async def test_token_is_good_at_every_node_until_its_parent_is_revoked(world: ClusterWorld) -> None:

@@ -32,7 +32,6 @@ from pg_trio.store.log_spool import LOCK_NAME
 from pg_trio.store.sweep_lock import SweepLock
 from tests.cluster.waiting import LIMIT_S
 from tests.cluster.world import ClusterWorld, ask
-from tests.support.engines import PostgresServer, RedisServer
 from tests.support.gateway import Gateway, Operators, endpoint, project, start_pages
 from tests.support.processes import run_command
 from tests.support.read_logs import PostgresLog, send_rows, send_to_cluster
@@ -160,10 +159,7 @@ def test_follower_waits_for_no_lost_batch() -> None:
 
 
 @pytest.fixture
-async def world(
-    nursery: trio.Nursery, tmp_path: Path, redis: RedisServer, postgres_server: PostgresServer, postgres_url: str
-) -> AsyncIterator[ClusterWorld]:
-    world = ClusterWorld(nursery, tmp_path, redis, postgres_server, postgres_url)
+async def world(world: ClusterWorld) -> AsyncIterator[ClusterWorld]:
     yield world
     await world.stop()
 

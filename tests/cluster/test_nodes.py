@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -11,9 +10,9 @@ import trio
 from pg_trio.cluster.postgres.postgres_token_admin import PostgresTokenAdmin
 from pg_trio.domain.project import TokenLimits
 from tests.cluster.waiting import LIMIT_S, wait_for
-from tests.cluster.world import ClusterWorld, ask
+from tests.cluster.world import ClusterWorld, ask, statuses_of
 from tests.support.engine_relay import engine_relay
-from tests.support.engines import PostgresServer, RedisServer, running_postgres, running_redis
+from tests.support.engines import running_postgres, running_redis
 from tests.support.gateway import Gateway, endpoint, project
 from tests.support.metrics_text import scrape
 
@@ -27,26 +26,6 @@ CONFIGURATION = "\n".join(
         endpoint("stall", streaming_enabled=True),
     ]
 )
-
-
-@pytest.fixture
-async def world(
-    nursery: trio.Nursery, tmp_path: Path, redis: RedisServer, postgres_server: PostgresServer, postgres_url: str
-) -> ClusterWorld:
-    return ClusterWorld(nursery, tmp_path, redis, postgres_server, postgres_url)
-
-
-async def statuses_of(nodes: list[Gateway], token: str, slug: str, count: int) -> Counter[int]:
-    """The statuses of so many calls at once, spread over the nodes."""
-    got: Counter[int] = Counter()
-
-    async def call(number: int) -> None:
-        got[(await ask(nodes[number % len(nodes)], token, slug)).status] += 1
-
-    async with trio.open_nursery() as calls:
-        for number in range(count):
-            calls.start_soon(call, number)
-    return got
 
 
 # ── as one ───────────────────────────────────────────────────────────────────────────────────────────────────────────

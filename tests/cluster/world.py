@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -74,6 +75,19 @@ async def ask(gateway: Gateway, token: str, slug: str, body: object = None) -> H
     """One call of a node."""
     data = {"message": "Hello there"} if body is None else body
     return await send_raw(gateway.port, post(f"/api/{PROJECT}/{slug}", data, bearer(token)))
+
+
+async def statuses_of(nodes: list[Gateway], token: str, slug: str, count: int) -> Counter[int]:
+    """The statuses of so many calls at once, spread over the nodes."""
+    got: Counter[int] = Counter()
+
+    async def call(number: int) -> None:
+        got[(await ask(nodes[number % len(nodes)], token, slug)).status] += 1
+
+    async with trio.open_nursery() as calls:
+        for number in range(count):
+            calls.start_soon(call, number)
+    return got
 
 
 async def wait_for_sum(nodes: Sequence[Gateway], name: str, wanted: float) -> None:

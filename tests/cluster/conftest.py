@@ -1,0 +1,19 @@
+"""What tests of several nodes share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import trio
+
+from tests.cluster.world import ClusterWorld
+from tests.support.engines import PostgresServer, RedisServer
+
+
+@pytest.fixture
+async def world(
+    nursery: trio.Nursery, tmp_path: Path, redis: RedisServer, postgres_server: PostgresServer, postgres_url: str
+) -> ClusterWorld:
+    """Nodes over the common servers. A test stops them at its end."""
+    return ClusterWorld(nursery, tmp_path, redis, postgres_server, postgres_url)
