@@ -317,7 +317,11 @@ async def test_frozen_engines_cost_the_requests_of_that_moment(
         token = world.make_token(TokenLimits(max_concurrent=100))
         # They know no change that would empty their caches.
         _, *nodes = await world.start(CONFIGURATION, 2, redis_ms=50, postgres_ms=500)
-        assert {200: 20} == await statuses_of(nodes, token, "open", 20)
+        for node in nodes:
+            # On a busy machine the first look-ups may take longer than their limit.
+            with trio.fail_after(LIMIT_S):
+                while 200 != (await ask(node, token, "open")).status:  # noqa: ASYNC110
+                    await trio.sleep(0.05)
         redis.freeze()
         postgres.freeze()
         got = await statuses_of(nodes, token, "open", 40)

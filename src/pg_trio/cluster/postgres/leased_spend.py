@@ -46,6 +46,8 @@ logger = logging.getLogger("pg_trio.cluster")
 TELL_S = 1.0
 IDLE_S = 2.0
 MEND_EVERY_S = 10.0
+# For all that a worker returns at its end, as for its log: each answer has its own limit.
+CLOSE_LIMIT_S = 5.0
 # A statement of so many locks their budgets for some 20 ms: other nodes' leases wait for it.
 TOLD_AT_ONCE = 500
 # Rounds of leasing for one reservation: other requests may spend what it has leased.
@@ -346,13 +348,15 @@ class LeasedSpend:
 
     async def aclose(self) -> None:
         """Return what is not spent. The requests have ended."""
-        with trio.move_on_after(self.pool.limit_s + TELL_S, shield=True):
+        with trio.move_on_after(CLOSE_LIMIT_S, shield=True) as limit:
             self._is_closing = True
             try:
                 await self.pool.reach()
                 await self.tell()
             except (EngineAway, psycopg.Error, OSError) as away:
                 logger.warning("leased budgets were not returned, and come back later: %s", away)
+        if limit.cancelled_caught:
+            logger.warning("leased budgets were not returned within %g s, and come back later", CLOSE_LIMIT_S)
 
     # ── small steps ──────────────────────────────────────────────────────────────────────────────────────────────────
 
