@@ -137,3 +137,13 @@ def test_checks_see_what_they_count() -> None:
     assert {"count", "place", "at", "step"} == mutable_attributes(sample)
     assert {"__init__": 2, "move": 6} == {one.name: lines_of(one) for one in functions_of(tree)}
     assert ["Nobody", "what is none"] == VAGUE.findall("Nobody knows what is none, somebodys do")
+
+
+@pytest.mark.parametrize("name", sources())
+def test_nothing_is_raised_in_a_handler_of_groups(name: str) -> None:
+    """Before Python 3.11.4 it would be put into a group again."""
+    handlers = [
+        handler for node in ast.walk(trees()[name]) if isinstance(node, ast.TryStar) for handler in node.handlers
+    ]
+
+    assert [] == [node.lineno for handler in handlers for node in ast.walk(handler) if isinstance(node, ast.Raise)]

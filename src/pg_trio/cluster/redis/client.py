@@ -129,6 +129,7 @@ class RedisClient:
     async def check(self, *steps: Callable[[], Awaitable[None]]) -> None:
         """Connect once, await the steps, and close. Raises EngineAway if Redis is away, StoreError if it is none that
         we can use, and what the steps raise."""
+        failure: BaseException | None = None
         try:
             async with trio.open_nursery() as nursery:
                 await self._open(nursery)
@@ -137,11 +138,13 @@ class RedisClient:
                 self._is_starting = True
                 nursery.cancel_scope.cancel()
         except* EngineAway as lost:
-            raise EngineAway("; ".join(str(each) for each in lost.exceptions)) from None
+            failure = EngineAway("; ".join(str(each) for each in lost.exceptions))
         except* StoreError as unusable:
-            raise unusable.exceptions[0] from None
+            failure = unusable.exceptions[0]
         finally:
             self._link = None
+        if failure is not None:
+            raise failure
 
     async def run(self) -> None:
         """Keep a link until cancelled."""
