@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from hashlib import blake2b
+
 PREFIX = "pg_trio:"
 # Names of live nodes.
 NODES = f"{PREFIX}nodes"
@@ -30,6 +33,12 @@ def permits_key(key: bytes) -> str:
 def slots_keys(key: bytes) -> tuple[str, str]:
     """Of a credential's slots: until when each node's lease is good, and what each node has told."""
     return f"{PREFIX}slots:{key.hex()}", f"{PREFIX}slots:{key.hex()}:nodes"
+
+
+def digest_of(name: Sequence[str], identity: bytes) -> str:
+    """What nodes call a breaker or an estimate of that name. `identity`: its credential's. Two nodes may have different
+    credentials of one name."""
+    return blake2b("\0".join(name).encode() + b"\0" + identity, digest_size=16).hexdigest()
 
 
 def latencies_key(digest: str) -> str:

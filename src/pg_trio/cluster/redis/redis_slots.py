@@ -31,6 +31,7 @@ from pg_trio.cluster.engine_away import EngineAway
 from pg_trio.cluster.node import Node
 from pg_trio.cluster.redis.client import RedisClient
 from pg_trio.cluster.redis.keys import node_key, slots_keys
+from pg_trio.cluster.redis.redis_return import SETTLE_S
 from pg_trio.cluster.redis.resp import Argument
 from pg_trio.cluster.redis.scripts import read_script
 from pg_trio.cluster.redis.slot_lease import LEASE_S, SlotLease, SlotMessage, SlotReply
@@ -46,7 +47,6 @@ EXCHANGE_S = 0.1
 RETRY_S = 0.002
 # Credentials of one message: it takes Redis 1 ms.
 LEASES_A_CALL = 100
-SETTLE_S = 1.5
 REPLY_PARTS = 4
 
 

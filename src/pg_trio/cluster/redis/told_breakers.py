@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from hashlib import blake2b
 from typing import Any
 
 import trio
@@ -22,7 +21,7 @@ from attrs import define, field
 from pg_trio.cluster.engine_away import EngineAway
 from pg_trio.cluster.node import Node
 from pg_trio.cluster.redis.client import RedisClient
-from pg_trio.cluster.redis.keys import BREAKERS, BREAKERS_VERSION
+from pg_trio.cluster.redis.keys import BREAKERS, BREAKERS_VERSION, digest_of
 from pg_trio.cluster.redis.resp import Argument, Reply
 from pg_trio.cluster.redis.scripts import read_script
 from pg_trio.ledger.node_health import BreakerRecords
@@ -61,8 +60,7 @@ class ToldBreakers:
         """See BreakerRecords."""
         place = self.records.find(name)
         if place is not None:
-            digest = blake2b("\0".join(name).encode() + b"\0" + self.identities.get(name[1], b""), digest_size=16)
-            key = digest.hexdigest().encode()
+            key = digest_of(name, self.identities.get(name[1], b"")).encode()
             self._places[key], self._names[place] = place, key
             # What was told of it before is heard at the next exchange.
             self._version = b""

@@ -17,7 +17,6 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from hashlib import blake2b
 from itertools import islice
 
 import trio
@@ -26,7 +25,7 @@ from attrs import define, field
 from pg_trio.cluster.engine_away import EngineAway
 from pg_trio.cluster.node import Node
 from pg_trio.cluster.redis.client import RedisClient
-from pg_trio.cluster.redis.keys import latencies_key
+from pg_trio.cluster.redis.keys import digest_of, latencies_key
 from pg_trio.cluster.redis.resp import Argument, Reply
 from pg_trio.cluster.redis.scripts import read_script
 from pg_trio.ledger.node_health import FindCounts, LatencyCounts
@@ -175,8 +174,7 @@ class ToldLatencies:
         return found
 
     def _hear_of(self, name: tuple[str, ...], half_s: float) -> HeardTimes:
-        identity = self.identities.get(name[2], b"")
-        digest = blake2b("\0".join(name).encode() + b"\0" + identity, digest_size=16).hexdigest()
+        digest = digest_of(name, self.identities.get(name[2], b""))
         return self._heard.setdefault(digest, HeardTimes(latencies_key(digest), half_s))
 
     async def run(self) -> None:
