@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -17,3 +19,10 @@ async def world(
 ) -> ClusterWorld:
     """Nodes over the common servers. A test stops them at its end."""
     return ClusterWorld(nursery, tmp_path, redis, postgres_server, postgres_url)
+
+
+@pytest.fixture
+def stack() -> Iterator[ExitStack]:
+    """What is open until the test's end: files that workers share."""
+    with ExitStack() as opened:
+        yield opened

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -41,12 +41,6 @@ from tests.support.processes import PROCESS_LIMIT_S
 KEY, MONTH = bytes(16), 24_000
 HOLDER = holder_key(1, "s:ada")
 Opened = Callable[..., Awaitable[PostgresLedger]]
-
-
-@pytest.fixture
-def stack() -> Iterator[ExitStack]:
-    with ExitStack() as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -30,12 +30,6 @@ LARGE: Limits = ((60_000, 60.0),)
 SLOW: Limits = ((60_000, 1000.0),)
 
 Opened = Callable[..., Awaitable[RedisLedger]]
-
-
-@pytest.fixture
-def stack() -> Iterator[ExitStack]:
-    with ExitStack() as opened:
-        yield opened
 
 
 @pytest.fixture

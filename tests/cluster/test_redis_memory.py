@@ -58,12 +58,6 @@ def small() -> Iterator[SmallRedis]:
 
 
 @pytest.fixture
-def stack() -> Iterator[ExitStack]:
-    with ExitStack() as opened_files:
-        yield opened_files
-
-
-@pytest.fixture
 async def node(nursery: trio.Nursery, small: SmallRedis, stack: ExitStack, tmp_path: Path) -> RedisLedger:
     """One of two nodes."""
     first, _ = [await open_redis_ledger(nursery, small.server, stack, tmp_path, name=name) for name in ("gw-1", "gw-2")]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -30,12 +30,6 @@ KEY, MONTH = bytes(16), 24_000
 Opened = Callable[..., Awaitable[PostgresLedger]]
 HOUR_AGO = "UPDATE pgtrio.holders SET seen_at = now() - interval '1 hour' WHERE node = 'gw-1'"
 REAP = "SELECT pgtrio.reap_budgets(interval '1 minute', '{{{}}}')"
-
-
-@pytest.fixture
-def stack() -> Iterator[ExitStack]:
-    with ExitStack() as opened:
-        yield opened
 
 
 class Database:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -20,12 +19,6 @@ from tests.support.redis_ledger import open_redis_ledger
 
 NAME = ("target", "openai-main", "gpt")
 IDENTITY = {"openai-main": b"key 1"}
-
-
-@pytest.fixture
-def stack() -> Iterator[ExitStack]:
-    with ExitStack() as opened:
-        yield opened
 
 
 class World:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -21,12 +20,6 @@ from tests.support.redis_ledger import open_redis_ledger
 NAME = ("answer", "p95", "openai-main", "gpt")
 IDENTITY = {"openai-main": b"key 1"}
 RULES = LatencyRules()
-
-
-@pytest.fixture
-def stack() -> Iterator[ExitStack]:
-    with ExitStack() as opened:
-        yield opened
 
 
 class Told(ToldLatencies):
