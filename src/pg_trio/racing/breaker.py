@@ -103,6 +103,10 @@ class Record(NamedTuple):
     older_slow: int
 
 
+# While a probe is out, it is not known when it will end: a second is the shortest wait of clients.
+PROBED_WAIT_S = 1.0
+# What another node told reaches each worker by its own ways, so that its time differs a little from one to the next.
+TOLD_TWICE_S = 0.1
 FRESH = Record(0, 0, 0, 0, -math.inf, 0.0, 0.0, -math.inf, 0, 0, 0, 0, 0, 0)
 FAULTS = (Fault.NOBODY, Fault.TARGET, Fault.SLOW, Fault.ASIDE, Fault.CREDENTIAL)
 # Generations are only compared, so 32 bits are enough.
@@ -200,9 +204,11 @@ def hear(record: Record, theirs: Record) -> Record:
 
     The state that began last holds, because the other node has news of the key. Its probe is its own: after the pause,
     each node sends one. The calls that this node counted stay, unless the key is well again. The same object if this
-    node's state is not older.
+    node's state is not older. The same state heard twice, a moment apart, is one: it frees no probe's place.
     """
-    if theirs.changed_at <= record.changed_at:
+    later_s = theirs.changed_at - record.changed_at
+    is_known = (theirs.why, theirs.level, theirs.open_for_s) == (record.why, record.level, record.open_for_s)
+    if later_s <= (TOLD_TWICE_S if is_known else 0.0):
         return record
     heard = _changed(record, why=FAULTS[theirs.why], now=theirs.changed_at, open_for_s=theirs.open_for_s)
     heard = heard._replace(level=theirs.level)
@@ -232,8 +238,7 @@ def read_wait_s(rules: BreakerRules, record: Record, now: float, *, is_alone: bo
     if is_alone and FAULTS[record.why] in (Fault.TARGET, Fault.SLOW):
         open_for_s = min(open_for_s, rules.open_alone_s)
     wait_s = max(0.0, record.changed_at + open_for_s - now)
-    # It is not known when the probe will end: a second is the shortest wait of clients.
-    return max(wait_s, 1.0) if has_probe(record, now) else wait_s
+    return max(wait_s, PROBED_WAIT_S) if has_probe(record, now) else wait_s
 
 
 def open_window(rules: BreakerRules, record: Record) -> CallWindow:

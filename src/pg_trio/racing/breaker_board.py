@@ -22,7 +22,7 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 from attrs import define
 
 from pg_trio.ledger.node_health import BreakerRecords
-from pg_trio.racing.breaker import BreakerRules, Fault, Pass
+from pg_trio.racing.breaker import PROBED_WAIT_S, BreakerRules, Fault, Pass
 from pg_trio.racing.stored_breaker import LocalRecords, StoredBreaker
 
 logger = logging.getLogger("pg_trio.racing")
@@ -206,7 +206,7 @@ class BreakerBoard(Generic[C]):
     def begin(self, candidate: C, now: float, *, is_alone: bool = False) -> BoardPermit:
         """Note the start of a call. `is_alone`: the request has no other candidate.
 
-        Raises BreakerOpen if this call was to be the probe and another worker has sent it first.
+        Raises BreakerOpen if this call was to be the probe and another worker has sent it first, or may be doing so.
         """
         target, credential = self._of(candidate)
         if not (target.is_open or credential.is_open):
@@ -219,7 +219,7 @@ class BreakerBoard(Generic[C]):
         permit = BoardPermit(target, credential, target_pass, credential_pass, is_probe)
         if may_ask and (target.is_open > target_pass.is_probe or credential.is_open > credential_pass.is_probe):
             permit.cancelled()
-            raise BreakerOpen(self.wait_s(candidate, now, is_alone=is_alone))
+            raise BreakerOpen(self.wait_s(candidate, now, is_alone=is_alone) or PROBED_WAIT_S)
         return permit
 
     def begin_closed(self, candidate: C) -> BoardPermit | None:

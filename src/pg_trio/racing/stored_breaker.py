@@ -8,12 +8,14 @@ Rules (racing/breaker.py has those of the breaker itself):
 3. While nothing fails, a success with a closed breaker writes nothing to a shared store. Each worker counts its own
    successes. It adds them to the record with its next failure, when a success ends a row of failures, or, while the
    window holds failures, with every eighth success. So a share of failures may miss up to seven calls of each worker.
-4. If the lock is not available (its holder was stopped), a worker decides by its own copy until it gets the lock.
+4. If the lock is not available (its holder was stopped), a worker decides by its own copy until it gets the lock. A
+   probe it sends alone only after a second without the lock: a holder that was merely paused may be sending one.
 5. A worker that dies during a probe keeps the probe's place until the probe's lease ends.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -44,6 +46,8 @@ from pg_trio.racing.call_window import AnswerWindow
 # A breaker opens for slow calls after ten calls at least. Of those with five failures, only successes can be missed.
 UNTOLD_CALLS = 8
 NEVER_SEEN = -1
+# A holder that keeps the lock for longer is stopped. On a busy machine one is paused for some tens of milliseconds.
+STOPPED_S = 1.0
 
 
 class LocalRecords:
@@ -88,6 +92,7 @@ class StoredBreaker:
 
     __slots__ = (
         "_counts_alone",
+        "_denied_since",
         "_place",
         "_record",
         "_records",
@@ -114,6 +119,8 @@ class StoredBreaker:
         self.ordinary = Pass(FRESH.generation, is_probe=False)
         # A success is only counted in this worker (rule 3): nearly always.
         self._counts_alone = records.is_shared
+        # When the lock was first denied to a probe (rule 4); infinity if it was not.
+        self._denied_since = math.inf
         self.name = name
         self.said = ""
         self.trips = 0
@@ -123,7 +130,10 @@ class StoredBreaker:
         """Read the record again, because the store's number of changes is another one."""
         self._copy(Record(*self._records.read(self._place)))
         # A change in progress (or whose worker died) may be in the record or not.
-        self.seen = NEVER_SEEN if changes & 1 else changes
+        is_moving = changes & 1
+        self.seen = NEVER_SEEN if is_moving else changes
+        if not is_moving:
+            self._denied_since = math.inf
 
     # ── what it says ─────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -228,8 +238,11 @@ class StoredBreaker:
     def _take_step(self, event: Event, now: float, *, tells: bool = False) -> tuple[Record, Record]:
         """Take the step on the newest record and store the result. Returns the record before and after the event."""
         is_held = self._records.hold()
+        if not is_held and isinstance(event, Began) and not self._is_holder_stopped(now):
+            return self._record, self._record
         try:
             if is_held:
+                self._denied_since = math.inf
                 self._copy(Record(*self._records.read(self._place)))
             read = before = self._record
             if tells:
@@ -243,6 +256,10 @@ class StoredBreaker:
                 self._records.release()
         self.trips += after.why != 0 and after.generation != before.generation
         return before, after
+
+    def _is_holder_stopped(self, now: float) -> bool:
+        self._denied_since = min(self._denied_since, now)
+        return now - self._denied_since >= STOPPED_S
 
     def _tell(self, record: Record, now: float) -> Record:
         untold = self._untold

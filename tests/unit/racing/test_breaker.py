@@ -415,24 +415,22 @@ def test_flapping_primary_is_called_at_most_four_times(is_down: Callable[[int, f
 def test_never_two_probes_and_never_stuck(steps: list[tuple[str, int, float]]) -> None:
     breaker = make_breaker(BreakerRules(probe_lease_s=1e9))
     passes = []
-    probes = 0
     now = 0.0
 
     for action, which, wait_s in steps:
         now += wait_s
         if action == "b":
             passes.append(breaker.begin(now))
-            probes += passes[-1].is_probe
         elif passes:
             passed = passes.pop(which % len(passes))
-            probes -= passed.is_probe
             if action == "s":
                 breaker.succeed(passed, now)
             elif action == "c":
                 breaker.cancel(passed)
             else:
                 breaker.fail(passed, Fault.TARGET if action == "f" else Fault.ASIDE, now)
-        assert probes <= 1 or breaker.state(now) is not State.HALF_OPEN
+        # A call beside the probe may have closed it meanwhile; then a probe from before says nothing any more.
+        assert sum(passed.is_probe and passed.generation == breaker.ordinary.generation for passed in passes) <= 1
         assert math.isfinite(breaker.wait_s(now))
     for passed in passes:
         breaker.cancel(passed)

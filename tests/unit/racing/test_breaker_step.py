@@ -192,3 +192,14 @@ def test_heard_recovery_closes_here_without_the_old_failures() -> None:
     assert (0, 0, 0) == (heard.why, heard.failed, heard.calls)
     # The call of a probe of ours that is still under way says nothing of the new state.
     assert heard == step(RULES, heard, Failed(Pass(1, is_probe=True), Fault.TARGET), 76.0)
+
+
+def test_same_state_heard_a_moment_later_frees_no_probe() -> None:
+    open_there = FRESH._replace(why=FAULTS.index(Fault.TARGET), changed_at=100.0, open_for_s=5.0)
+    heard = hear(START, open_there)
+    probing = step(RULES, heard, Began(), 105.0)
+
+    again = hear(probing, open_there._replace(changed_at=100.01))
+
+    assert has_probe(probing, 105.1)
+    assert again is probing

@@ -260,6 +260,38 @@ def test_holder_that_stands_still_stops_nobody(hire: Hire, caplog: pytest.LogCap
     assert [A, B] == first.order(A, B, now=10_003.0)
 
 
+def test_holder_that_is_paused_may_be_sending_the_probe(workers: list[Worker]) -> None:
+    first, second = workers
+    first.fail(A, 10_000.0)
+    assert [[A, B], [A, B]] == [worker.order(A, B, now=10_061.0) for worker in workers]
+    assert first.records.hold()
+
+    with pytest.raises(BreakerOpen) as refused:
+        second.board.begin(A, 10_061.0 - AHEAD_S[1])
+    first.records.release()
+
+    assert 1.0 == refused.value.retry_after_s
+    assert first.board.begin(A, 10_061.0).is_probe
+    with pytest.raises(BreakerOpen):
+        second.board.begin(A, 10_061.0 - AHEAD_S[1])
+
+
+def test_holder_that_is_stopped_keeps_no_probe_from_others(workers: list[Worker]) -> None:
+    first, second = workers
+    first.fail(A, 10_000.0)
+    assert first.records.hold()
+
+    for now in (10_061.0, 10_061.9):
+        assert [A, B] == second.order(A, B, now=now)
+        with pytest.raises(BreakerOpen):
+            second.board.begin(A, now - AHEAD_S[1])
+
+    probe = second.board.begin(A, 10_062.0 - AHEAD_S[1])
+    assert probe.is_probe
+    probe.succeeded(10_062.1 - AHEAD_S[1])
+    assert [A, B] == second.order(A, B, now=10_062.2)
+
+
 def test_new_key_is_not_held_to_old_one(hire: Hire) -> None:
     before, after = hire(identities={"one": b"old"}), hire(identities={"one": b"new"})
 
