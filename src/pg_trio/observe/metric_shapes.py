@@ -8,7 +8,6 @@ from attrs import frozen
 
 from pg_trio.domain.prices import Rates
 from pg_trio.domain.project import Candidate, Endpoint
-from pg_trio.domain.stage_times import works_of
 from pg_trio.observe.metric_kinds import ATTEMPT, COST, OTHER, OVERHEAD, REQUEST, STAGE, STAGE_SUMS, TOKEN
 from pg_trio.observe.metric_series import ConfiguredNames, SeriesBook
 from pg_trio.observe.operation import operation_of, surface_label
@@ -29,8 +28,6 @@ class MetricShape:
     # The place of the first stage's sum, and the one behind the last stage's.
     stage_sums: int
     stage_sums_end: int
-    # Of each stage, whether it is the gateway's own and does not wait for a provider.
-    is_own: tuple[bool, ...]
     attempt: int
     input: int
     output: int
@@ -76,7 +73,6 @@ class ShapeMaker:
             stages=stage_places,
             stage_sums=stage_sums,
             stage_sums_end=stage_sums + min(len(stages), STAGE_SUMS.width),
-            is_own=works_of(stages),
             attempt=book.find(ATTEMPT, *call[2:], "won", ""),
             input=book.find(TOKEN, *call, "input"),
             output=book.find(TOKEN, *call, "output"),

@@ -14,7 +14,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterable
-from itertools import compress, repeat
+from itertools import repeat
 from operator import add
 from typing import Any
 
@@ -79,7 +79,7 @@ class RequestMetrics:
         # All at once: the loop would take three times as long.
         at, end = shape.stage_sums, shape.stage_sums_end
         cells[at:end] = array("d", map(add, cells[at:end], durations_ms))
-        overhead_ms, place = sum(compress(durations_ms, shape.is_own)), shape.overhead
+        overhead_ms, place = times.overhead_ms, shape.overhead
         cells[place + bisect_left(_OVERHEAD_BOUNDS, overhead_ms)] += 1.0
         cells[place + _OVERHEAD_SUM] += overhead_ms
         attempts = record.attempts
