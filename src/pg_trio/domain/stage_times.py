@@ -42,7 +42,8 @@ class StageTimes:
         """A JSON object, without the overhead: `{"auth":0.041,"read":0.012}`. Made where a row is written."""
         stages, _, _ = self._text.decode("ascii").rpartition("overhead")
         # No stage's name has any of these characters.
-        return '{"%s}' % stages[:-2].replace(";dur=", '":').replace(", ", ',"') if stages else "{}"
+        quoted = stages.removesuffix(", ").replace(";dur=", '":').replace(", ", ',"')
+        return '{"' + quoted + "}" if quoted else "{}"
 
 
 _WAITING = frozenset({"provider", "repair", "stream"})
