@@ -84,6 +84,9 @@ class InjectionFinder:
         buffer = text.encode()
         indexes = self._rules.scan(buffer)
         if not indexes:
+            if forms is not None:
+                # The scan looks for disguises, too: nothing in the text is disguised.
+                forms[text] = None
             return
         found, _ = self._reach_either(text, buffer, indexes, forms)
         if found:
