@@ -91,7 +91,7 @@ class KeywordFinder:
         return None
 
     def _may_have_any(self, text: str) -> bool:
-        return self._any_word is None or self._any_word.search(text.encode()) is not None
+        return self._any_word is None or self._any_word.is_in(text.encode())
 
     def find(self, text: str) -> list[Match]:
         """All matches."""

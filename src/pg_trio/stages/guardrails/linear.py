@@ -32,6 +32,11 @@ class Pattern:
         span: tuple[int, int] = self._match(self._unanchored, text, pos, len(text))[0]
         return None if span[0] < 0 else span
 
+    def is_in(self, text: bytes) -> bool:
+        """Whether there is a match."""
+        found: bool = self._match(self._unanchored, text, 0, len(text))[0][0] >= 0
+        return found
+
     def match(self, text: bytes, pos: int) -> tuple[int, int] | None:
         """Byte offsets of the match that begins at `pos`; the text before `pos` still counts for `\\b`."""
         span: tuple[int, int] = self._match(self._anchored, text, pos, len(text))[0]
