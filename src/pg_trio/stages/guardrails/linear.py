@@ -135,18 +135,8 @@ class PatternSet:
         for pattern in patterns:
             self._set.Add(pattern)
         self._set.Compile()
-        # As in Pattern: the function below the library's Python layer.
-        self._match: Any = self._set._set.Match
-
-    def find_indexes(self, text: bytes) -> list[int]:
-        """The indexes of the patterns that match somewhere."""
-        found: list[int] = self._match(text)
-        return found
-
-    def find_first(self, text: bytes) -> int | None:
-        """The lowest index of a pattern that matches somewhere, or None."""
-        found = self._match(text)
-        return min(found) if found else None
+        # The indexes of the patterns that match somewhere; as in Pattern, the function below the Python layer.
+        self.find_indexes: Callable[[bytes], list[int]] = self._set._set.Match
 
 
 def _options() -> Any:
