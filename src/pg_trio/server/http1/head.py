@@ -14,7 +14,9 @@ Rules:
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import NamedTuple
+from urllib.parse import unquote
 from weakref import WeakValueDictionary
 
 from httptools import HttpParserError, HttpParserInvalidMethodError, HttpParserUpgrade, HttpRequestParser
@@ -58,7 +60,10 @@ class Refused(Exception):
 
 
 class HttpHead(NamedTuple):
-    """A parsed request head. `length` is the body's in bytes, or None if it is chunked."""
+    """A parsed request head. `length` is the body's in bytes, or None if it is chunked.
+
+    `line` is what ASGI's scope says of the request line: the same for all requests with such a head.
+    """
 
     method: str
     path: bytes
@@ -69,6 +74,7 @@ class HttpHead(NamedTuple):
     keep_alive: bool
     expects_continue: bool
     wants_websocket: bool
+    line: Mapping[str, object]
 
 
 class KnownHead:
@@ -248,7 +254,20 @@ def _understand(method: bytes, target: bytes, version: bytes, headers: HeaderLis
         keep_alive=b"close" not in connection and (version == b"1.1" or b"keep-alive" in connection),
         expects_continue=b"expect" in one_of_each and _expects_continue(one_of_each[b"expect"], version),
         wants_websocket=b"upgrade" in connection and _wants_websocket(method, version, one_of_each),
+        line=_describe_line(method.decode("ascii"), path, query, "1.1" if version == b"1.1" else "1.0"),
     )
+
+
+def _describe_line(method: str, path: bytes, query: bytes, version: str) -> Mapping[str, object]:
+    """Source: ASGI HTTP specification 2.4, the connection scope."""
+    decoded = path.decode("ascii")
+    return {
+        "http_version": version,
+        "method": method,
+        "path": unquote(decoded) if "%" in decoded else decoded,
+        "raw_path": path,
+        "query_string": query,
+    }
 
 
 def _refuse_repeated(headers: HeaderList) -> None:
