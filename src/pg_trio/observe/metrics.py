@@ -66,10 +66,10 @@ class RequestMetrics:
 
     def ended(self, record: RequestRecord, outcome: RequestOutcome) -> None:
         """Count the request. Steps are written out here: every request takes them."""
-        settled, times, kind = record.settled or _NOTHING, record.times, outcome.kind
+        settled, times = record.settled or _NOTHING, record.times
         where = record.endpoint or _project_of(record)
         surface = record.head.origin.surface
-        key = (where, id(settled.candidate), times.stages, outcome.status, kind, surface)
+        key = (where, id(settled.candidate), times.stages, outcome.status, outcome.kind, surface)
         shape = self._shapes.get(key) or self._make_shape(key, record, outcome)
         cells, latency_ms, place = self._maker.book.cells, record.latency_ms, shape.request
         cells[place + bisect_left(_REQUEST_BOUNDS, latency_ms)] += 1.0
@@ -86,7 +86,7 @@ class RequestMetrics:
         cells[place + _OVERHEAD_SUM] += overhead_ms
         attempts = record.attempts
         rows = attempts.rows
-        if len(rows) == 1 and (row := rows[0]).outcome == "won" and shape.candidate is not None:
+        if shape.candidate is not None and len(rows) == 1 and (row := rows[0]).outcome == "won":
             place, spent_ms = shape.attempt, row.ended_ms - row.started_ms
             cells[place + bisect_left(_REQUEST_BOUNDS, spent_ms)] += 1.0
             cells[place + _REQUEST_SUM] += spent_ms

@@ -122,12 +122,15 @@ class Deadline:
 
     # Once it has a time.
     _scope: trio.CancelScope | None = None
+    # Whether the scope is the task's, and outlives the block.
+    _lasts = True
     # Trio's clock when the block was left: for those that end with it, so that they need not read the clock again.
     left_at: float | None = None
 
     def __init__(self, at: float = math.inf, lasting: LastingScope | None = None) -> None:
-        self._lasts = lasting is not None
-        self._lasting = lasting or LastingScope()
+        if lasting is None:
+            lasting, self._lasts = LastingScope(), False
+        self._lasting = lasting
         # Trio's clock at which the block ends.
         self.at = at
 
@@ -142,9 +145,8 @@ class Deadline:
 
     def move(self, at: float) -> None:
         """Let the block end at `at` instead. Only inside the block; first by its own task, which enters the scope."""
-        if at != self.at or self._scope is None:
-            self.at = at
-            self._scope = self._lasting.hold(at)
+        self.at = at
+        self._scope = self._lasting.hold(at)
 
     def __enter__(self) -> Self:
         if self.at != math.inf:

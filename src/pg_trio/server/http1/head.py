@@ -84,15 +84,17 @@ class KnownHead:
     than the length's digits is parsed again, so `recall` always gives what `read_head` would give.
     """
 
-    __slots__ = ("__weakref__", "_before", "_behind", "_digits", "_head", "_length_at", "may_be_refused")
+    __slots__ = ("__weakref__", "_before", "_behind", "_digits", "_digits_end", "_head", "_length_at", "may_be_refused")
 
     def __init__(self, data: bytes, head: HttpHead) -> None:
         self._head = head
         # Whether the doorkeeper may refuse such requests; None until it has judged one.
         self.may_be_refused: bool | None = None
-        self._before, self._digits, self._behind, self._length_at = data, b"", b"", -1
+        self._before, self._digits, self._behind, self._length_at, self._digits_end = data, b"", b"", -1, 0
         if (field := _LENGTH_FIELD.search(data)) is not None:
             self._before, self._digits, self._behind = data[: field.start(1)], field[1], data[field.end(1) :]
+            # The most digits, and the line's end behind them.
+            self._digits_end = len(self._before) + _LENGTH_DIGITS + 1
             self._length_at = [name for name, _ in head.headers].index(b"content-length")
 
     @property
@@ -111,7 +113,7 @@ class KnownHead:
         start = len(before)
         if not behind:
             return self._head, start
-        stop = data.find(b"\r", start, start + _LENGTH_DIGITS + 1)
+        stop = data.find(b"\r", start, self._digits_end)
         digits = data[start:stop]
         if stop < 0 or not digits.isdigit() or not data.startswith(behind, stop):
             return None
