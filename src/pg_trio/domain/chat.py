@@ -154,9 +154,10 @@ class ChatRequest:
 
     @plain_text.default
     def _find_plain_text(self) -> str | None:
-        if len(self.messages) != 1 or self.holds_more:
+        messages = self.messages
+        if len(messages) != 1 or self.holds_more:
             return None
-        [message] = self.messages
+        message = messages[0]
         if message.name is not None or message.tool_call_id is not None or message.tool_calls or message.reasoning:
             return None
         return message.content if isinstance(message.content, str) else None

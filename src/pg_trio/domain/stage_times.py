@@ -16,33 +16,34 @@ from pg_trio.domain.value import value
 
 @value(slots=True)
 class StageTimes:
-    """Stages in the order they ran, with their durations in milliseconds."""
+    """Stages in the order they ran, with their durations in milliseconds.
+
+    `overhead_ms` is the time of the gateway's own stages: all but the waiting for a provider, and for a stream's end.
+    """
 
     stages: tuple[str, ...]
     durations_ms: tuple[float, ...]
-    _json: bytes = field(init=False, eq=False, repr=False)
+    overhead_ms: float = field(init=False, eq=False, repr=False)
+    _text: bytes = field(init=False, eq=False, repr=False)
 
-    @_json.default
-    def _format_json(self) -> bytes:
-        return _json_format(self.stages) % self.durations_ms
-
-    @property
-    def overhead_ms(self) -> float:
-        """The time of the gateway's own stages: all but the waiting for a provider, and for a stream's end."""
+    @overhead_ms.default
+    def _sum_overhead(self) -> float:
         return sum(compress(self.durations_ms, works_of(self.stages)))
+
+    @_text.default
+    def _format_text(self) -> bytes:
+        return _text_format(self.stages) % (*self.durations_ms, self.overhead_ms)
 
     def as_server_timing(self) -> bytes:
         """The value of `Server-Timing` (W3C Server Timing): `auth;dur=0.041, read;dur=0.012, overhead;dur=0.053`."""
-        overhead = b"overhead;dur=%.3f" % self.overhead_ms
-        if not self.stages:
-            return overhead
-        # `{"auth":0.041,"read":0.012}`: no stage's name has any of these characters.
-        stages = self._json[2:-1].replace(b'":', b";dur=").replace(b',"', b", ")
-        return b"%b, %b" % (stages, overhead)
+        return self._text
 
     def as_json(self) -> str:
-        """A JSON object: `{"auth":0.041,"read":0.012}`."""
-        return self._json.decode("ascii")
+        """A JSON object, without the overhead: `{"auth":0.041,"read":0.012}`. Made where a row is written."""
+        stages, _, _ = self._text.decode("ascii").rpartition("overhead")
+        # No stage's name has any of these characters.
+        quoted = stages.removesuffix(", ").replace(";dur=", '":').replace(", ", ',"')
+        return '{"' + quoted + "}" if quoted else "{}"
 
 
 _WAITING = frozenset({"provider", "repair", "stream"})
@@ -50,8 +51,8 @@ _WAITING = frozenset({"provider", "repair", "stream"})
 
 # 64: more than the number of ways to fail.
 @lru_cache(maxsize=64)
-def _json_format(stages: tuple[str, ...]) -> bytes:
-    return b"{" + ",".join([f'"{stage}":%.3f' for stage in stages]).encode("ascii") + b"}"
+def _text_format(stages: tuple[str, ...]) -> bytes:
+    return b", ".join([b"%b;dur=%%.3f" % stage.encode("ascii") for stage in (*stages, "overhead")])
 
 
 @lru_cache(maxsize=64)

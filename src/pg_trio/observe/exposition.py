@@ -36,7 +36,7 @@ from pg_trio.observe.metric_families import (
     Labels,
     Values,
 )
-from pg_trio.observe.metric_kinds import COUNT, GAUGE, KINDS, LAG, OTHER, STAGE, STAGE_SUMS
+from pg_trio.observe.metric_kinds import COUNT, GAUGE, KINDS, LAG, OTHER, STAGE, STAGE_PATTERN, STAGE_SUMS
 from pg_trio.shared_memory.metric_file import TableReading
 
 # Some 0.3 ms of work.
@@ -66,6 +66,7 @@ class MetricsText:
         encode, content_type = choose_encoder(accept)
         summed = self._sum(tables)
         _share_out(summed[STAGE_SUMS.name], summed[STAGE.name])
+        _share_patterns(summed[STAGE_PATTERN.name], summed[STAGE.name])
         families = [*self._make_families(summed), *_make_processes(processes)]
         return encode(_Families(families + [_make_gauge(gauge) for gauge in gauges])), content_type
 
@@ -114,6 +115,21 @@ def _share_out(sums: Mapping[Labels, Values], stages: dict[Labels, Values]) -> N
             if value and (name,) in stages:
                 *counts, total = stages[name,]
                 stages[name,] = [*counts, total + value]
+
+
+def _share_patterns(patterns: Mapping[Labels, Values], stages: dict[Labels, Values]) -> None:
+    """Add the numbers and the sums of requests with the same pattern to each stage's histogram."""
+    summed: dict[str, list[float]] = {}
+    for number, ((names, buckets), (count, *sums)) in enumerate(patterns.items()):
+        if not number % SAMPLES_AT_ONCE:
+            time.sleep(0)
+        for name, bucket, total in zip(names.split(","), buckets.split(","), sums, strict=False):
+            values = summed.get(name)
+            if values is None:
+                values = summed[name] = [*stages.get((name,), (0.0,) * STAGE.size)]
+            values[int(bucket)] += count
+            values[-1] += total
+    stages |= {(name,): values for name, values in summed.items()}
 
 
 class _Families:

@@ -66,6 +66,9 @@ STAGE = Kind("stage", ("stage",), _ms(STAGE_S))
 # The sums of STAGE, of requests with the same stages: `stages` are their names, the values their sums in this order.
 # 16: there are 15 stages, and a request has each at most once.
 STAGE_SUMS = Kind("stage_sums", ("stages",), width=16)
+# Requests with the same stages, each of which took a time of the same bucket of STAGE: their number, then the sums of
+# their stages. `buckets` are the buckets' numbers. Such a request is one entry, not one for each stage.
+STAGE_PATTERN = Kind("stage_pattern", ("stages", "buckets"), width=1 + STAGE_SUMS.width)
 OVERRUN = Kind("overrun", ("endpoint",), _ms(OVERRUN_S))
 ATTEMPT = Kind("attempt", (*_CALL, "outcome", "reason"), _ms(REQUEST_S, OPERATION_S))
 HEDGE = Kind("hedge", ("endpoint", "outcome"))
@@ -89,6 +92,7 @@ KINDS = {
         OVERHEAD,
         STAGE,
         STAGE_SUMS,
+        STAGE_PATTERN,
         OVERRUN,
         ATTEMPT,
         HEDGE,

@@ -29,6 +29,10 @@ class SeriesBook:
         # First of all, so that there is room for them.
         self._others = {name: self._add(kind, (OTHER,) * len(kind.labels)) for name, kind in KINDS.items()}
 
+    def has_room(self) -> bool:
+        """Whether each series that was asked for so far has its own place."""
+        return not self._is_full
+
     def find(self, kind: Kind, *labels: str) -> int:
         """The place of the series' first value. In a full table, a new series is `other`."""
         place = self._places.get((kind.name, labels))

@@ -14,7 +14,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterable
-from itertools import compress, repeat
+from itertools import repeat
 from operator import add
 from typing import Any
 
@@ -24,6 +24,7 @@ from pg_trio.domain.chat import Usage
 from pg_trio.domain.log_row import AttemptRow
 from pg_trio.domain.prices import SCALE
 from pg_trio.domain.project import Project
+from pg_trio.domain.stage_times import StageTimes
 from pg_trio.observe.metric_kinds import (
     ATTEMPT,
     COST,
@@ -65,26 +66,27 @@ class RequestMetrics:
 
     def ended(self, record: RequestRecord, outcome: RequestOutcome) -> None:
         """Count the request. Steps are written out here: every request takes them."""
-        settled, times, kind = record.settled or _NOTHING, record.times, outcome.kind
+        settled, times = record.settled or _NOTHING, record.times
         where = record.endpoint or _project_of(record)
         surface = record.head.origin.surface
-        key = (where, id(settled.candidate), times.stages, outcome.status, kind, surface)
+        key = (where, id(settled.candidate), times.stages, outcome.status, outcome.kind, surface)
         shape = self._shapes.get(key) or self._make_shape(key, record, outcome)
         cells, latency_ms, place = self._maker.book.cells, record.latency_ms, shape.request
         cells[place + bisect_left(_REQUEST_BOUNDS, latency_ms)] += 1.0
         cells[place + _REQUEST_SUM] += latency_ms
         durations_ms = times.durations_ms
-        for place in map(add, shape.stages, map(bisect_left, _STAGE_BOUNDS, durations_ms)):
-            cells[place] += 1.0
-        # All at once: the loop would take three times as long.
-        at, end = shape.stage_sums, shape.stage_sums_end
-        cells[at:end] = array("d", map(add, cells[at:end], durations_ms))
-        overhead_ms, place = sum(compress(durations_ms, shape.is_own)), shape.overhead
+        pattern = shape.patterns.get(tuple(map(bisect_left, _STAGE_BOUNDS, durations_ms)))
+        if pattern is not None:
+            # All at once: a loop would take three times as long.
+            cells[pattern] = array("d", map(add, cells[pattern], (1.0, *durations_ms)))
+        else:
+            self._count_stages(shape, times)
+        overhead_ms, place = times.overhead_ms, shape.overhead
         cells[place + bisect_left(_OVERHEAD_BOUNDS, overhead_ms)] += 1.0
         cells[place + _OVERHEAD_SUM] += overhead_ms
         attempts = record.attempts
         rows = attempts.rows
-        if len(rows) == 1 and (row := rows[0]).outcome == "won" and shape.candidate is not None:
+        if shape.candidate is not None and len(rows) == 1 and (row := rows[0]).outcome == "won":
             place, spent_ms = shape.attempt, row.ended_ms - row.started_ms
             cells[place + bisect_left(_REQUEST_BOUNDS, spent_ms)] += 1.0
             cells[place + _REQUEST_SUM] += spent_ms
@@ -121,6 +123,19 @@ class RequestMetrics:
             self._shapes.clear()
         shape = self._shapes[key] = self._maker.make(record, outcome)
         return shape
+
+    def _count_stages(self, shape: MetricShape, times: StageTimes) -> None:
+        """Count the first request of a pattern, and those that have none."""
+        cells, durations_ms = self._maker.book.cells, times.durations_ms
+        buckets = tuple(map(bisect_left, _STAGE_BOUNDS, durations_ms))
+        pattern = self._maker.find_pattern(shape, times.stages, buckets)
+        if pattern is not None:
+            cells[pattern] = array("d", map(add, cells[pattern], (1.0, *durations_ms)))
+            return
+        for place in map(add, shape.stages, buckets):
+            cells[place] += 1.0
+        at, end = shape.stage_sums, shape.stage_sums_end
+        cells[at:end] = array("d", map(add, cells[at:end], durations_ms))
 
     def _count_parts(self, shape: MetricShape, usage: Usage) -> int:
         """Count cached and reasoning tokens. Returns what the cached ones cost, in billionths of a dollar."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from time import time
-from typing import Protocol
+from typing import ClassVar, Protocol
 from uuid import uuid4
 
 import orjson
@@ -87,14 +87,11 @@ class LoggedRequest:
 
     record: RequestRecord
     outcome: RequestOutcome
+    # Where bodies are logged, the row is made at once.
+    has_bodies: ClassVar[bool] = False
 
     def __repr__(self) -> str:
         return repr(self.to_row())
-
-    @property
-    def has_bodies(self) -> bool:
-        """Whether bodies are logged; the row is then made at once."""
-        return False
 
     def to_row(self) -> LogRow:
         """The row, without bodies."""

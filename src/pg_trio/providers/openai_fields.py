@@ -45,11 +45,13 @@ def reply_id(given: Json, candidate: Candidate) -> str:
         if type(given) is not int:
             return _new_reply_id()
         given = str(given)
+    own = given.removeprefix(_OPENAI_PREFIX)
+    if len(own) <= _ID_CHARS and is_harmless(own, candidate.credential.api_key):
+        usual: str = given
+        return usual
     # Cut first, so that an id of megabytes is not cleaned completely.
     cut: str = given[: 16 * _ID_CHARS]
     own = cut.removeprefix(_OPENAI_PREFIX)
-    if len(own) <= _ID_CHARS and is_harmless(own, candidate.credential.api_key):
-        return cut
     safe = _UNSAFE_IN_ID.sub("", own)
     # Checked before and after the cleaning, because cleaning may hide a key from the mask, or uncover one.
     if not safe or _shows_secret(own, candidate) or (safe != own and _shows_secret(safe, candidate)):

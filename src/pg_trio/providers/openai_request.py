@@ -139,10 +139,7 @@ def write_body(prompt: Prompt, model: str, route: RequestRoute) -> dict[str, Jso
     """The body of the request, without what only a stream has."""
     # What came as blocks of another wire is sent in the plainest form.
     messages = prompt.messages if prompt.native is None else make_plain(prompt.messages)
-    body: dict[str, Json] = {
-        "model": model,
-        "messages": [_write_message(message, route) for message in messages],
-    }
+    body: dict[str, Json] = {"model": model, "messages": _write_messages(messages, route)}
     if route.completes_messages:
         _complete_messages(messages, body["messages"], route)
     if prompt.options is not NO_OPTIONS:
@@ -183,6 +180,19 @@ def _write_effort(options: Options, route: RequestRoute, body: dict[str, Json]) 
         effort = None if effort is None else rule.word_for(effort)
     if effort is not None:
         body["reasoning_effort"] = effort
+
+
+def _write_messages(messages: Sequence[Message], route: RequestRoute) -> list[dict[str, Json]]:
+    # Most messages are a role and a text.
+    return [
+        {"role": message.role, "content": message.content}
+        if type(message.content) is str
+        and message.name is None
+        and not message.tool_calls
+        and message.tool_call_id is None
+        else _write_message(message, route)
+        for message in messages
+    ]
 
 
 def _write_message(message: Message, route: RequestRoute) -> dict[str, Json]:

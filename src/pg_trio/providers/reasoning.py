@@ -8,7 +8,7 @@ Content parts: `thinking` (Mistral), `reasoning`, `redacted_thinking`, and a par
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from pg_trio.domain.chat import Json
 
@@ -17,6 +17,8 @@ _FIELDS = (
     *("reasoning_details", "thinking_blocks", "reasoning_summary"),
 )
 _NAMES = frozenset(_FIELDS)
+# Whether a message or a delta has no field for a model's reasoning.
+lacks_reasoning: Callable[[Mapping[str, Json]], bool] = _NAMES.isdisjoint
 _PART_FIELDS = ("thinking", "reasoning", "text", "summary", "content", "reasoning_content", "thought")
 # What an opaque one has instead of a text: it shows that the model reasons, and no more.
 _OPAQUE = ("data", "signature", "encrypted_content", "type", "redacted_thinking")
@@ -27,7 +29,7 @@ _MAX_DEPTH = 4
 
 def find_reasoning(fields: Mapping[str, Json]) -> str | None:
     """The reasoning in a message or a delta; "" where it is hidden, None where there is none."""
-    if _NAMES.isdisjoint(fields):
+    if lacks_reasoning(fields):
         return None
     is_hidden = False
     for name in _FIELDS:

@@ -77,9 +77,9 @@ class LastingScope:
             self.end()
         return self._has_ended
 
-    def rest(self) -> bool:
+    def rest(self, now: float) -> bool:
         """Let no deadline hold until the next one. False if the present one has come, and then nothing changes."""
-        if self._keeper is None or self._has_ended or trio.current_time() >= self.at:
+        if self._keeper is None or self._has_ended or now >= self.at:
             return self._rest()
         self.at = math.inf
         return True
@@ -122,10 +122,15 @@ class Deadline:
 
     # Once it has a time.
     _scope: trio.CancelScope | None = None
+    # Whether the scope is the task's, and outlives the block.
+    _lasts = True
+    # Trio's clock when the block was left: for those that end with it, so that they need not read the clock again.
+    left_at: float | None = None
 
     def __init__(self, at: float = math.inf, lasting: LastingScope | None = None) -> None:
-        self._lasts = lasting is not None
-        self._lasting = lasting or LastingScope()
+        if lasting is None:
+            lasting, self._lasts = LastingScope(), False
+        self._lasting = lasting
         # Trio's clock at which the block ends.
         self.at = at
 
@@ -140,9 +145,8 @@ class Deadline:
 
     def move(self, at: float) -> None:
         """Let the block end at `at` instead. Only inside the block; first by its own task, which enters the scope."""
-        if at != self.at or self._scope is None:
-            self.at = at
-            self._scope = self._lasting.hold(at)
+        self.at = at
+        self._scope = self._lasting.hold(at)
 
     def __enter__(self) -> Self:
         if self.at != math.inf:
@@ -153,12 +157,11 @@ class Deadline:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         scope = self._scope
-        if scope is None:
-            return
         # The clock is read here: a block whose time has not come is in time.
-        if self._lasts and self._lasting.rest():
+        now = self.left_at = trio.current_time()
+        if scope is None or (self._lasts and self._lasting.rest(now)):
             return
-        late = trio.current_time() > self.at
+        late = now > self.at
         # The scope swallows only its own cancellation, and then we raise.
         self._lasting.leave(kind, error, trace)
         if scope.cancelled_caught:

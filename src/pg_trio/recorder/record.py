@@ -27,6 +27,10 @@ class RequestLimit(Protocol):
     def limit_ms(self) -> int | None:
         """Milliseconds from the head to the deadline that holds, or held last; None if none is known yet."""
 
+    @property
+    def left_at(self) -> float | None:
+        """Trio's clock when the request's stages ended; None until then."""
+
 
 class RequestRecord:
     """One request, as subscribers and the answer's metadata read it. Only its recorder writes to it.

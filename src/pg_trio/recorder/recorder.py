@@ -107,7 +107,8 @@ class Recorder(RequestRecord):
             self.stages_ended()
         error = error or self.failure
         outcome = OK if error is None else self._describe(error)
-        self.latency_ms = int((trio.current_time() - self.head.head_at) * 1e6) / 1000
+        ended_at = None if self.deadline is None else self.deadline.left_at
+        self.latency_ms = int(((ended_at or trio.current_time()) - self.head.head_at) * 1e6) / 1000
         self._teller.tell_end(self, outcome)
         # Subscribers may keep the record for later, so it drops large values, and errors, which keep frames alive.
         self.request = self.reply = self.failure = None

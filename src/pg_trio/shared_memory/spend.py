@@ -187,8 +187,9 @@ class SharedSpend:
         self._segment = segment
         self._seat = Seat(segment)
         self._accounts: dict[bytes, _Account] = {}
-        # This worker's open reservations, by key and month. They move with the worker to another file.
-        self._outstanding: dict[tuple[bytes, int], int] = {}
+        # This worker's open reservations by key and month, but for the present month of the kept accounts, which know
+        # theirs. All of them move with the worker to another file.
+        self._elsewhere: dict[tuple[bytes, int], int] = {}
         # The seat's previous holder is dead, or has left.
         _give_back(segment, self._seat.number)
 
@@ -199,9 +200,10 @@ class SharedSpend:
         """
         seat = Seat(segment)
         _give_back(segment, seat.number)
-        self._segment, self._seat, self._accounts = segment, seat, {}
-        for (key, month), amount in self._outstanding.items():
-            self._reserve(self._open_account(key), month, amount)
+        self._drop_accounts()
+        self._segment, self._seat = segment, seat
+        for (key, month), amount in list(self._elsewhere.items()):
+            self._reserve(key, self._accounts.get(key) or self._open_account(key), month, amount)
 
     def close(self) -> None:
         """Give back open reservations, and leave the seat. Call it after the last request and before the segment
@@ -217,7 +219,7 @@ class SharedSpend:
             generation = account.guard.enter()
             settled, reserved = self._sum_others(key, account, month)
             if account.month != month:
-                account.turn_to(month)
+                self._turn(key, account, month)
             settled += account.settled
             reserved += account.reserved
             fits = settled + reserved + amount <= limit
@@ -229,31 +231,27 @@ class SharedSpend:
             if not fits:
                 return settled, reserved
             if undisturbed:
-                self._outstanding[key, month] = self._outstanding.get((key, month), 0) + amount
                 return None
             # Another worker may have decided without seeing this reservation. Rows have one writer, so undoing is
             # exact.
-            self._reserve(account, month, -amount)
+            self._reserve(key, account, month, -amount)
 
     def settle(self, key: bytes, month: int, reserved_amount: int, spent: int) -> None:
         """See LocalSpend.settle. Needs no lock and never fails."""
         account = self._accounts.get(key)
-        if account is None:
-            if (key, month) not in self._outstanding:
-                return
-            account = self._open_account(key)
-        left = self._outstanding.pop((key, month), 0) - reserved_amount
-        if left > 0:
-            self._outstanding[key, month] = left
-        if account.month == month:
+        if account is not None and account.month == month:
             account.settled = _within(account.settled + spent)
             account.reserved = max(0, account.reserved - reserved_amount)
             self._segment.write(account.offset, _ROW, account.settled, account.reserved, month)
-        else:
-            self._settle_before(account, month, reserved_amount, spent)
+        elif account is not None or (key, month) in self._elsewhere:
+            self._settle_before(key, month, reserved_amount, spent)
 
-    def _settle_before(self, account: _Account, month: int, reserved_amount: int, spent: int) -> None:
+    def _settle_before(self, key: bytes, month: int, reserved_amount: int, spent: int) -> None:
         """Settle in a month that is not the present one. Nothing is counted if no row is the month's any more."""
+        account = self._accounts.get(key) or self._open_account(key)
+        left = self._elsewhere.pop((key, month), 0) - reserved_amount
+        if left > 0:
+            self._elsewhere[key, month] = left
         offset = account.own.first
         settled, reserved, row_month = self._segment.read(offset, _ROW)
         if row_month != month:
@@ -283,11 +281,27 @@ class SharedSpend:
 
     def _open_account(self, key: bytes) -> _Account:
         if len(self._accounts) >= ACCOUNTS_KEPT:
-            self._accounts.clear()
+            self._drop_accounts()
         guard = SlotGuard(self._segment, (SPEND_GUARD, SPEND_GUARD_SPARE), key)
         own = _Rows(self._segment, key, self._seat.number)
         account = self._accounts[key] = _Account(guard, own, _Rows(self._segment, key, LOG_SEAT))
         return account
+
+    def _drop_accounts(self) -> None:
+        """Keep no account; what is reserved is noted."""
+        for key, account in self._accounts.items():
+            self._note(key, account)
+        self._accounts.clear()
+
+    def _turn(self, key: bytes, account: _Account, month: int) -> None:
+        """Let the month be the account's present one; what is reserved in the one before is noted."""
+        self._note(key, account)
+        account.turn_to(month)
+        self._elsewhere.pop((key, month), None)
+
+    def _note(self, key: bytes, account: _Account) -> None:
+        if account.reserved:
+            self._elsewhere[key, account.month] = account.reserved
 
     def _sum_others(self, key: bytes, account: _Account, month: int) -> tuple[int, int]:
         """(settled, reserved) in the month, by the log and all workers but this one."""
@@ -304,10 +318,10 @@ class SharedSpend:
             reserved += row_reserved
         return settled, reserved
 
-    def _reserve(self, account: _Account, month: int, amount: int) -> None:
+    def _reserve(self, key: bytes, account: _Account, month: int, amount: int) -> None:
         """Add to the reservation in this worker's row; a new month starts at zero."""
         if account.month != month:
-            account.turn_to(month)
+            self._turn(key, account, month)
         account.reserved = _within(max(0, account.reserved + amount))
         self._segment.write(account.offset, _ROW, account.settled, account.reserved, month)
 

@@ -91,13 +91,13 @@ def take_tokens(
     left: Left = []
     longest_ns, longest = 0, 0
     for moment, rate in zip(full_at, rates):  # noqa: B905 # as many of each, always; the check costs steps
-        full_ns, token_ns = rate.full_ns, rate.token_ns
+        token_ns, empty_at = rate.token_ns, now_ns + rate.full_ns
         # More than empty: a clock was ahead, or the capacity was lowered. It is right again after one window.
-        missing_ns = min(moment - now_ns, full_ns) if moment > now_ns else 0
-        room_ns = full_ns - missing_ns - token_ns * amount
+        after = (now_ns if moment < now_ns else min(moment, empty_at)) + token_ns * amount
+        room_ns = empty_at - after
         if room_ns < longest_ns:
             longest_ns, longest = room_ns, len(taken)
-        taken.append(now_ns + full_ns - room_ns)
+        taken.append(after)
         remaining, begun_ns = divmod(room_ns, token_ns)
         left.append((remaining, -((begun_ns - token_ns) // NANO)))
     if not longest_ns:
@@ -232,9 +232,10 @@ class SharedBuckets:
         guard, rates, now_ns = place.guard, place.rates, round(now * NANO)
         while True:
             generation = guard.enter()
-            after, taken = take_tokens(self._full_at(place, generation), rates, now_ns, amount)
+            offset = guard.offsets[generation & 1]
+            after, taken = take_tokens(self._full_at(place, offset, generation), rates, now_ns, amount)
             if taken.refused is None:
-                self._write(place, after, generation)
+                self._segment.write(offset, _VALUE, *after, *place.tail, generation)
             # If nothing was taken, it does not matter who else has taken.
             if guard.leave(generation) or taken.refused is not None:
                 return taken
@@ -249,14 +250,16 @@ class SharedBuckets:
             generation = place.guard.enter()
         except Overloaded:
             return
-        full_at = give_tokens(self._full_at(place, generation), place.rates, round(now * NANO), amount)
-        self._write(place, full_at, generation)
+        offset = place.guard.offsets[generation & 1]
+        full_at = give_tokens(self._full_at(place, offset, generation), place.rates, round(now * NANO), amount)
+        self._segment.write(offset, _VALUE, *full_at, *place.tail, generation)
         place.guard.leave(generation)
 
     def peek(self, key: bytes, limits: Limits, now: float) -> list[BucketState]:
         """See LocalBuckets.peek. Takes no lock. Raises Overloaded if the key has no slot."""
         place, now_ns = self._find(key, limits), round(now * NANO)
-        full_at = self._full_at(place, place.guard.generation)
+        generation = place.guard.generation
+        full_at = self._full_at(place, place.guard.offsets[generation & 1], generation)
         return [look(moment, rate, now_ns) for moment, rate in zip(full_at, place.rates, strict=True)]
 
     def _find(self, key: bytes, limits: Limits) -> _Place:
@@ -269,10 +272,10 @@ class SharedBuckets:
             place = self._places[key] = _Place.of(guard, limits)
         return place
 
-    def _full_at(self, place: _Place, generation: int) -> Sequence[int]:
+    def _full_at(self, place: _Place, offset: int, generation: int) -> Sequence[int]:
         """The time at which each bucket is full again, by its window; 0 (full) for a bucket that was not limited
-        before."""
-        value = self._segment.read(place.guard.offsets[generation & 1], _VALUE)
+        before. `offset` is the generation's place."""
+        value = self._segment.read(offset, _VALUE)
         if value[-1] != generation:
             value = self._newest(place.guard, generation)
         # Nearly always the windows are the ones that were written, so no dictionary is needed.
@@ -288,6 +291,3 @@ class SharedBuckets:
         written = [value for place, value in enumerate(values) if value[-1] & 1 == place]
         # No valid value: another program overwrote the file.
         return min(written or values, key=lambda value: (generation - value[-1]) & 0xFF)
-
-    def _write(self, place: _Place, full_at: Sequence[int], generation: int) -> None:
-        self._segment.write(place.guard.offsets[generation & 1], _VALUE, *full_at, *place.tail, generation)

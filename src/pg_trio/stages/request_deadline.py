@@ -77,13 +77,14 @@ class RequestDeadline(Deadline):
 
     def start(self, endpoint: Endpoint) -> None:
         """The endpoint is known: its deadline holds from here on. Raises BadRequest if the client's is malformed."""
-        if self._client_ms is None and self._head.timeout_ms:
+        head = self._head
+        if head.timeout_ms and self._client_ms is None:
             raise BadRequest("X-PG-Timeout-Ms must be one whole number of milliseconds, 1 or more.")
         limit_ms = endpoint.deadline_ms
         if self._limit_ms is not None:
             limit_ms = min(limit_ms, self._limit_ms)
         self._limit_ms = limit_ms
-        self.move(self._head.head_at + limit_ms / 1000)
+        self.move(head.head_at + limit_ms / 1000)
 
     def start_stream(self, endpoint: Endpoint) -> None:
         """The answer is streamed: its own, usually longer deadline replaces the endpoint's."""

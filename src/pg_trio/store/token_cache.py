@@ -50,6 +50,14 @@ class TokenCache:
             return token
         return None if is_unknown else UNSEEN
 
+    def recall(self, digest: bytes) -> Token | None:
+        """The token, if it is known and active; None says nothing. `get` without what only look-ups need."""
+        token = self._known.get(digest)
+        if token is None or not hmac.compare_digest(digest, token.digest) or not token.is_active:
+            return None
+        self._known.move_to_end(digest)
+        return token
+
     def keep(self, digest: bytes, token: Token | None, generation: int) -> None:
         """Remember the file's answer, unless the cache was cleared since `generation`."""
         if generation != self.generation:

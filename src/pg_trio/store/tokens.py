@@ -83,6 +83,8 @@ class TokenStore:
         self._chores = chores
         self._state = state
         self._cache = TokenCache(settings.token_cache_entries)
+        # The token of a digest, if it is remembered and active. After None, ask `find`.
+        self.recall = self._cache.recall
         self._miss_lock = trio.Lock()
         self._used: dict[int, float] = {}
         self._failures = Outage(_log, "cannot look up tokens, unknown ones get a 503")
@@ -123,11 +125,6 @@ class TokenStore:
         self, exc_type: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.aclose()
-
-    def recall(self, digest: bytes) -> Token | None:
-        """The token of this digest, if it is remembered and active. After None, ask `find`."""
-        found = self._cache.get(digest)
-        return found if isinstance(found, Token) and found.is_active else None
 
     async def find(self, digest: bytes) -> Token | None:
         """The token of this digest (`hash_token`), active or not; None if there is none.

@@ -15,7 +15,7 @@ from pg_trio.domain.project import Project, Token
 from pg_trio.domain.signing_key import SigningKey
 from pg_trio.stores.store_protocols import Tokens
 
-# `pg_tmp_`: not a token of any application. Id 0: SQLite counts from 1.
+# `pg_tmp_`: not a token of any application. Id 0: the stores count from 1.
 PREFIX = "pg_tmp_"
 PLAYGROUND_ID = 0
 
@@ -28,8 +28,10 @@ class PlaygroundTokens:
         self._projects = projects
         self._plain: dict[UUID, str] = {}
         self._tokens: dict[bytes, Token] = {}
-        # The hot path is the store's own, and so is what client tokens need of it.
+        # The hot path is the store's own, and so is what client tokens need of it. No stored token has the playground's
+        # id, so what is noted for it is written nowhere.
         self.recall = stored.recall
+        self.note_used = stored.note_used
         self.find_by_id = stored.find_by_id
         self.keep_verified = stored.keep_verified
         self.recall_verified = stored.recall_verified
@@ -47,11 +49,6 @@ class PlaygroundTokens:
     async def find(self, digest: bytes) -> Token | None:
         """The token of this digest. Raises StoreError."""
         return self._tokens.get(digest) or await self._stored.find(digest)
-
-    def note_used(self, token_id: int, at: float) -> None:
-        """Remember for `last_used_at`; a playground's token has none."""
-        if token_id != PLAYGROUND_ID:
-            self._stored.note_used(token_id, at)
 
     async def list_tokens(self, project_uuid: UUID) -> Sequence[Token]:
         """A project's stored tokens."""

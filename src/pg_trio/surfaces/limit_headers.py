@@ -22,7 +22,7 @@ from pg_trio.domain.limits import LimitPolicy, LimitsLeft, LimitState
 
 def render_limits(states: Sequence[LimitState], retry_after_s: int | None = None) -> bytes:
     """The two header lines; only the first if no remaining count is known."""
-    limits = LimitsLeft.of(states)
+    limits = states if type(states) is LimitsLeft else LimitsLeft.of(states)
     line, item_formats = _write_policies(limits.policies)
     shown = tuple(chain.from_iterable(limits.left))
     if None in shown:

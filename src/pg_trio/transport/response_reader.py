@@ -19,11 +19,11 @@ class DirectResponse:
     A cancelled `receive_some` loses nothing: the next call continues there.
     """
 
-    # Until it is needed: few bodies are decoded.
+    # Until they are needed: few bodies are decoded, and few answers need their connection any more.
     _decoder: BodyDecoder | None = None
+    _connection: Connection | None = None
 
     def __init__(self, connection: Connection, answer: Answer, pool: Pool, *, may_reuse: bool) -> None:
-        self._connection: Connection | None = None
         self._answer = answer
         self._pool = pool
         self._may_reuse = may_reuse
@@ -84,8 +84,9 @@ class DirectResponse:
             self._release(connection)
 
     def _release(self, connection: Connection) -> None:
-        self._answer.let_go()
-        if self._may_reuse and self._answer.allows_reuse:
+        answer = self._answer
+        answer.let_go()
+        if self._may_reuse and answer.allows_reuse:
             self._pool.give_back(connection, trio.current_time())
         else:
             connection.close()

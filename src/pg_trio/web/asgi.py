@@ -157,10 +157,19 @@ class GatewayRoutes:
         if slot is None or call.is_owned or self._attach is not None:
             await self._serve_attached(call)
             return
-        # Our own server cancels us when the client leaves, and takes an answer whole: a DirectAttachment, inlined.
+        # Our own server cancels us when the client leaves, and takes an answer whole: a DirectAttachment and `_answer`,
+        # inlined.
         if client is None:
             client = self._meet(slot, alike, template)
-        answer = await self._answer(call, client.lasting)
+        assert self.gateway is not None, NOT_RUNNING
+        try:
+            whole = await self.gateway.answer(call, client.lasting)
+            answer = None if whole is None else call.surface.render_answer(whole, call.limits)
+        except Exception as error:  # noqa: BLE001 - judged there
+            answer = _answer_failure(call, error)
+        finally:
+            if call.kept is not None:
+                call.kept.give_back()
         if answer is not None:
             fields = answer.fields + call.cors
             await send({"type": WHOLE_ANSWER, "status": answer.status, "fields": fields, "body": answer.body})
@@ -253,28 +262,14 @@ class GatewayRoutes:
         client.alike, client.template = alike, template
         return client
 
-    async def _answer(self, call: AsgiCall, lasting: object = None) -> HttpAnswer | None:
+    async def _answer(self, call: AsgiCall) -> HttpAnswer | None:
         """The answer to send, or None if the client left. Only cancellation leaves as an exception."""
-        gateway = self.gateway
-        assert gateway is not None, NOT_RUNNING
+        assert self.gateway is not None, NOT_RUNNING
         try:
-            answer = await gateway.answer(call, lasting)
-            return None if answer is None else call.surface.render_answer(answer, call.limits)
-        except GatewayError as error:
-            if call.has_started:
-                # A bug: what fails after the first byte is an event of the stream. No second answer may follow it.
-                raise
-            return call.surface.render_error(error, call.head.request_id, call.limits, call.tries)
-        except ClientLeft:
-            return None
-        except Exception:
-            if call.has_started:
-                # Half a stream is out: the server closes the connection, and the client sees that it was cut.
-                raise
-            # Its record has ended, so the line does not get the id by itself.
-            request_id = call.head.request_id
-            logger.exception("request %s: unexpected error", request_id, extra={"request_id": str(request_id)})
-            return call.surface.render_error(InternalError(), request_id, call.limits)
+            whole = await self.gateway.answer(call, None)
+            return None if whole is None else call.surface.render_answer(whole, call.limits)
+        except Exception as error:  # noqa: BLE001 - judged there
+            return _answer_failure(call, error)
         finally:
             if call.kept is not None:
                 call.kept.give_back()
@@ -316,6 +311,22 @@ class GatewayRoutes:
             answer = answer.with_fields(call.cors)
             await port.send({"type": "http.response.start", "status": answer.status, "headers": answer.headers()})
             await port.send({"type": "http.response.body", "body": answer.body})
+
+
+def _answer_failure(call: AsgiCall, error: Exception) -> HttpAnswer | None:
+    """The answer to a call that has failed; None if its client left. Raises the error if no answer may follow."""
+    if isinstance(error, ClientLeft):
+        return None
+    if call.has_started:
+        # Half a stream is out: the server closes the connection, and the client sees that it was cut. For an error of
+        # ours that is a bug: what fails after the first byte is an event of the stream.
+        raise error
+    request_id = call.head.request_id
+    if isinstance(error, GatewayError):
+        return call.surface.render_error(error, request_id, call.limits, call.tries)
+    # Its record has ended, so the line does not get the id by itself.
+    logger.error("request %s: unexpected error", request_id, exc_info=error, extra={"request_id": str(request_id)})
+    return call.surface.render_error(InternalError(), request_id, call.limits)
 
 
 async def refuse_websocket(scope: Scope, receive: Receive, send: Send) -> None:

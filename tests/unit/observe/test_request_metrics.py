@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from random import Random
 from uuid import UUID
 
 import pytest
@@ -12,12 +13,15 @@ from attrs import evolve
 from pg_trio.domain.chat import Usage
 from pg_trio.domain.prices import SCALE, Rates
 from pg_trio.domain.project import Caller, Candidate, Endpoint
+from pg_trio.domain.stage_times import StageTimes
+from pg_trio.observe import metric_shapes
 from pg_trio.observe.exposition import MetricsText
 from pg_trio.observe.metric_series import ConfiguredNames, SeriesBook
 from pg_trio.observe.metric_shapes import ShapeMaker
 from pg_trio.observe.metrics import RequestMetrics
 from pg_trio.recorder import Recorders
 from pg_trio.recorder.facts import Settled
+from pg_trio.shared_memory import metric_file
 from pg_trio.shared_memory.metric_file import METRICS_NAME, MetricReader, MetricTable, open_table
 from tests.support.metrics_text import Scrape, read_scrape
 from tests.support.recorded import CANDIDATE, ENDPOINT, PROJECT, TOKEN, SilentCall
@@ -89,6 +93,47 @@ async def test_lost_calls_cost_without_a_winner(recorders: Recorders, tmp_path: 
 
     cost = {"project": "p", "endpoint": "a", "provider": "other", "model": "other", "kind": "input"}
     assert 11 == round(scraped(tmp_path).sum("pg_trio_cost_usd_total", **cost) * 1e9)
+
+
+_STAGES = ("auth", "read", "provider")
+
+
+def _count_stages(folder: Path, all_times: Sequence[tuple[float, ...]]) -> dict[str, list[float]]:
+    table = open_table(folder, 0)
+    maker = ShapeMaker(SeriesBook(table), ConfiguredNames.of([CONFIGURED]), lambda endpoint: {CANDIDATE: RATES})
+    recorders = Recorders([RequestMetrics(maker)])
+    for times in all_times:
+        with recorders.open(SilentCall()) as recorder:
+            recorder.times = StageTimes(_STAGES, times)
+    said, name = scraped(folder), "pg_trio_stage_duration_seconds"
+    table.close()
+    bounds = [labels["le"] for labels in said.labels(f"{name}_bucket") if labels["stage"] == "auth"]
+    return {
+        stage: [
+            *[said.sum(f"{name}_bucket", stage=stage, le=bound) for bound in bounds],
+            said.sum(f"{name}_sum", stage=stage),
+            said.sum(f"{name}_count", stage=stage),
+        ]
+        for stage in _STAGES
+    }
+
+
+@pytest.mark.parametrize("table_bytes", [metric_file.TABLE_BYTES, 8 * 1024])
+async def test_stages_are_counted_alike_in_patterns_and_alone(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, table_bytes: int
+) -> None:
+    """Also where a table is full before all patterns are in it."""
+    monkeypatch.setattr(metric_file, "TABLE_BYTES", table_bytes)
+    random = Random(5)
+    # In eighths, so that sums are exact.
+    times = [tuple(random.choice((0.0, 0.125, 0.5, 8.0, 9000.0)) for _ in _STAGES) for _ in range(300)]
+
+    together = _count_stages(tmp_path_factory.mktemp("together"), times)
+    monkeypatch.setattr(metric_shapes, "PATTERNS_KEPT", 0)
+    alone = _count_stages(tmp_path_factory.mktemp("alone"), times)
+
+    assert [300.0] * 3 == [together[stage][-1] for stage in _STAGES]
+    assert alone == together
 
 
 async def test_every_attempt_is_counted(recorders: Recorders, tmp_path: Path) -> None:

@@ -47,6 +47,7 @@ def test_all_fields() -> None:
             keep_alive=True,
             expects_continue=True,
             wants_websocket=False,
+            line={"method": "POST", "path": "/a", "raw_path": b"/a", "query_string": b"b=c", "http_version": "1.1"},
         )
         == head
     )

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from pg_trio.errors import StoreError
+from pg_trio.shared_memory import spend as spend_module
 from pg_trio.shared_memory.seats import SEATS, count_seats, is_abandoned
 from pg_trio.shared_memory.segment_file import open_segment
 from pg_trio.shared_memory.spend import MAX_NANO_USD, LocalSpend, SharedSpend, fill_spend
@@ -157,6 +158,55 @@ def test_workers_share_one_budget(open_worker: Callable[[], SharedSpend]) -> Non
 
     assert [None, (50, 30)] == answers
     assert [(50, 30)] * 2 == [worker.read(b"k", 1) for worker in (one, other)]
+
+
+def test_open_reservations_move_to_another_file(tmp_path: Path, open_worker: Callable[[], SharedSpend]) -> None:
+    """Of two months, and of a key that was settled in part."""
+    spend = open_worker()
+    for month in (11, 12):
+        spend.reserve(b"k", month, 60, budget=100)
+    for amount in (30, 20):
+        spend.reserve(b"other", 12, amount, budget=100)
+    spend.settle(b"other", 12, 30, spent=30)
+
+    with closing(open_segment(tmp_path / "next.mem", slots=1024)) as segment:
+        spend.rebind(segment)
+        moved = [spend.read(*asked) for asked in ((b"k", 11), (b"k", 12), (b"other", 12))]
+        for key, month, amount in ((b"k", 11, 60), (b"k", 12, 60), (b"other", 12, 20)):
+            spend.settle(key, month, amount, spent=amount)
+        settled = [spend.read(*asked) for asked in ((b"k", 11), (b"k", 12), (b"other", 12))]
+
+    assert [(0, 60), (0, 60), (0, 20)] == moved
+    assert [(60, 0), (60, 0), (20, 0)] == settled
+
+
+def test_forgotten_account_is_settled(open_worker: Callable[[], SharedSpend], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spend_module, "ACCOUNTS_KEPT", 1)
+    spend = open_worker()
+    for month in (11, 12):
+        spend.reserve(b"k", month, 60, budget=100)
+    spend.reserve(b"other", 12, 60, budget=100)
+
+    for month in (11, 12):
+        spend.settle(b"k", month, 60, spent=50)
+    spend.settle(b"other", 12, 60, spent=10)
+
+    assert [(50, 0), (50, 0), (10, 0)] == [spend.read(*asked) for asked in ((b"k", 11), (b"k", 12), (b"other", 12))]
+
+
+def test_account_that_is_opened_again_knows_what_is_reserved(
+    tmp_path: Path, open_worker: Callable[[], SharedSpend], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spend_module, "ACCOUNTS_KEPT", 1)
+    spend = open_worker()
+    for key in (b"k", b"other", b"k"):
+        spend.reserve(key, 12, 40, budget=100)
+
+    with closing(open_segment(tmp_path / "next.mem", slots=1024)) as segment:
+        spend.rebind(segment)
+        moved = [spend.read(key, 12) for key in (b"k", b"other")]
+
+    assert [(0, 80), (0, 40)] == moved
 
 
 def test_full_file_has_one_month(tmp_path: Path) -> None:

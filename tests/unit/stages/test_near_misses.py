@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from contextlib import suppress
 from random import Random
 
 import attrs
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from pg_trio.domain.detected_types import PII_LABELS, SECRET_LABELS
 from pg_trio.domain.guardrails import KeywordBlocklist, PromptInjection
-from pg_trio.errors import KeywordBlocked
+from pg_trio.errors import InjectionBlocked, KeywordBlocked
 from pg_trio.stages.guardrails import detector as detector_module
 from pg_trio.stages.guardrails.cards import fits_luhn, luhn_rests
 from pg_trio.stages.guardrails.detector import Detector
@@ -193,6 +194,29 @@ def test_normal_form_is_made_once_for_two_guardrails() -> None:
     with pytest.raises(KeywordBlocked):
         # Of the form that it was given.
         KeywordScanner.compile(KeywordBlocklist(words=("bombe",))).check(text, forms)
+
+
+def test_a_text_without_disguises_is_known_as_its_own_form() -> None:
+    forms: Forms = {}
+
+    InjectionScanner(PromptInjection()).check(text := "A bombe is a cake.", forms)
+
+    assert {text: None} == forms
+
+
+_LOOKALIKES = "aeiAEI013$ ._-\u0430\u0435\u0456\u200b\uff41\u0301\u00e9\ufb01"
+
+
+@given(st.text(_LOOKALIKES, max_size=40) | st.text("Aab9+/=", max_size=60) | st.text(max_size=40))
+def test_the_form_that_a_scan_notes_is_the_one_that_is_made(text: str) -> None:
+    forms: Forms = {}
+
+    with suppress(InjectionBlocked):
+        InjectionScanner(PromptInjection()).check(text, forms)
+
+    made = normalise(text)
+    noted = forms.get(text, made)
+    assert (made and made.text) == (noted and noted.text)
 
 
 def test_attack_among_harmless_base64_is_refused() -> None:

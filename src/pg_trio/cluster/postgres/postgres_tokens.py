@@ -85,8 +85,7 @@ class PostgresTokens:
 
     def recall(self, digest: bytes) -> Token | None:
         """See TokenDirectory."""
-        found = self._cache.get(digest)
-        return found if isinstance(found, Token) and found.is_active else None
+        return self._cache.recall(digest)
 
     async def find(self, digest: bytes) -> Token | None:
         """See TokenDirectory."""

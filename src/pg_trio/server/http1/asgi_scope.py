@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-from urllib.parse import unquote
 
 from pg_trio.domain.server_link import EXTENSION, ServerLink
 from pg_trio.server.http1.head import HttpHead
@@ -17,16 +16,11 @@ _ASGI = {"version": "3.0", "spec_version": "2.4"}
 
 def make_scope(head: HttpHead, mount: Mount, client: Address, server: Address, link: ServerLink) -> Scope:
     """The scope of a request from `client` to `server`. Source: ASGI HTTP specification 2.4."""
-    path = head.path.decode("ascii")
     return {
+        **head.line,
         "type": "http",
         "asgi": _ASGI,
-        "http_version": head.version,
-        "method": head.method,
         "scheme": "http",
-        "path": unquote(path) if "%" in path else path,
-        "raw_path": head.path,
-        "query_string": head.query,
         "root_path": mount.root_path,
         # A copy: an application may change it, and the next request may have the same head.
         "headers": head.headers.copy(),

@@ -14,7 +14,9 @@ Rules:
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import NamedTuple
+from urllib.parse import unquote
 from weakref import WeakValueDictionary
 
 from httptools import HttpParserError, HttpParserInvalidMethodError, HttpParserUpgrade, HttpRequestParser
@@ -58,7 +60,10 @@ class Refused(Exception):
 
 
 class HttpHead(NamedTuple):
-    """A parsed request head. `length` is the body's in bytes, or None if it is chunked."""
+    """A parsed request head. `length` is the body's in bytes, or None if it is chunked.
+
+    `line` is what ASGI's scope says of the request line: the same for all requests with such a head.
+    """
 
     method: str
     path: bytes
@@ -69,6 +74,7 @@ class HttpHead(NamedTuple):
     keep_alive: bool
     expects_continue: bool
     wants_websocket: bool
+    line: Mapping[str, object]
 
 
 class KnownHead:
@@ -78,15 +84,17 @@ class KnownHead:
     than the length's digits is parsed again, so `recall` always gives what `read_head` would give.
     """
 
-    __slots__ = ("__weakref__", "_before", "_behind", "_digits", "_head", "_length_at", "may_be_refused")
+    __slots__ = ("__weakref__", "_before", "_behind", "_digits", "_digits_end", "_head", "_length_at", "may_be_refused")
 
     def __init__(self, data: bytes, head: HttpHead) -> None:
         self._head = head
         # Whether the doorkeeper may refuse such requests; None until it has judged one.
         self.may_be_refused: bool | None = None
-        self._before, self._digits, self._behind, self._length_at = data, b"", b"", -1
+        self._before, self._digits, self._behind, self._length_at, self._digits_end = data, b"", b"", -1, 0
         if (field := _LENGTH_FIELD.search(data)) is not None:
             self._before, self._digits, self._behind = data[: field.start(1)], field[1], data[field.end(1) :]
+            # The most digits, and the line's end behind them.
+            self._digits_end = len(self._before) + _LENGTH_DIGITS + 1
             self._length_at = [name for name, _ in head.headers].index(b"content-length")
 
     @property
@@ -105,7 +113,7 @@ class KnownHead:
         start = len(before)
         if not behind:
             return self._head, start
-        stop = data.find(b"\r", start, start + _LENGTH_DIGITS + 1)
+        stop = data.find(b"\r", start, self._digits_end)
         digits = data[start:stop]
         if stop < 0 or not digits.isdigit() or not data.startswith(behind, stop):
             return None
@@ -248,7 +256,20 @@ def _understand(method: bytes, target: bytes, version: bytes, headers: HeaderLis
         keep_alive=b"close" not in connection and (version == b"1.1" or b"keep-alive" in connection),
         expects_continue=b"expect" in one_of_each and _expects_continue(one_of_each[b"expect"], version),
         wants_websocket=b"upgrade" in connection and _wants_websocket(method, version, one_of_each),
+        line=_describe_line(method.decode("ascii"), path, query, "1.1" if version == b"1.1" else "1.0"),
     )
+
+
+def _describe_line(method: str, path: bytes, query: bytes, version: str) -> Mapping[str, object]:
+    """Source: ASGI HTTP specification 2.4, the connection scope."""
+    decoded = path.decode("ascii")
+    return {
+        "http_version": version,
+        "method": method,
+        "path": unquote(decoded) if "%" in decoded else decoded,
+        "raw_path": path,
+        "query_string": query,
+    }
 
 
 def _refuse_repeated(headers: HeaderList) -> None:

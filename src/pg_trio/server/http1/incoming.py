@@ -42,11 +42,18 @@ class Incoming:
 
         A WebSocket's handshake is not consumed: Hypercorn gets the connection and reads it again.
         """
+        data, known = self.data, self.known_head
+        # Nearly always. A known head begins with a request, and is no handshake.
+        if known is not None and (recalled := known.recall(data)) is not None:
+            head, end = recalled
+            self.data = data[end:]
+            return head
+        return self._take_new_head()
+
+    def _take_new_head(self) -> HttpHead | None:
+        if self.data.startswith(_UNUSUAL_STARTS) and not self._begins_with_request():
+            return None
         data = self.data
-        if data.startswith(_UNUSUAL_STARTS):
-            if not self._begins_with_request():
-                return None
-            data = self.data
         found = self.find_head(data)
         if found is None:
             refuse_hopeless_start(data, self._settings.max_head_bytes)
@@ -87,6 +94,9 @@ class Incoming:
     def take_whole_body(self, length: int | None) -> bytes | None:
         """The whole body, if it has come already. Nearly all bodies come with their head."""
         data = self.data
+        if length == len(data):
+            self.data = b""
+            return data
         if length is None or length > len(data):
             return None
         self.data = data[length:]

@@ -92,8 +92,8 @@ class Response:
         self.head_made = self.ended = True
         self.closes = not keep_alive
         status_line = _STATUS_LINES.get(status) or _make_status_line(status)
-        length = b"content-length: %d\r\n" % len(body)
-        return b"".join((status_line, fields, http_date(), length, self._connection_line(), body))
+        end = b"\r\n" if keep_alive and self.version == "1.1" else self._connection_line()
+        return b"%b%b%bcontent-length: %d\r\n%b%b" % (status_line, fields, http_date(), len(body), end, body)
 
     def _connection_line(self) -> bytes:
         """The head's end."""

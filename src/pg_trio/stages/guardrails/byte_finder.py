@@ -17,7 +17,7 @@ from attrs import field, frozen
 
 from pg_trio.stages.guardrails.detection import Match
 from pg_trio.stages.guardrails.detector import Detector
-from pg_trio.stages.guardrails.invisible_runs import without_long_runs
+from pg_trio.stages.guardrails.invisible_runs import LEAST_CHARS, without_long_runs
 from pg_trio.stages.guardrails.linear import PatternSet
 from pg_trio.stages.guardrails.surroundings import WINDOW_BYTES
 
@@ -68,12 +68,12 @@ class ByteFinder:
 
     def is_clean(self, text: str) -> bool:
         """Whether one scan already says that there is no match. False: perhaps there is one."""
-        if not self.reads_runs:
+        if len(text) >= LEAST_CHARS and not self.reads_runs:
             text = without_long_runs(text)
         if not self.detectors:
             return True
         buffer = text.encode()
-        return self._prefilter.find_first(buffer) is None or self._first(buffer) is None
+        return not self._prefilter.find_indexes(buffer) or self._first(buffer) is None
 
     def _first(self, buffer: bytes) -> int | None:
         """The first detector that may match; None if there is none."""

@@ -80,7 +80,7 @@ class KeywordFinder:
         if may_be_plain:
             form = self._normalise(text)
         else:
-            form = forms[text] if forms and text in forms else normalise(text)
+            form = forms[text] if forms is not None and text in forms else normalise(text)
             if form is None or not self._may_have_any(form.text):
                 return None
         for word in self._words:
@@ -91,7 +91,7 @@ class KeywordFinder:
         return None
 
     def _may_have_any(self, text: str) -> bool:
-        return self._any_word is None or self._any_word.search(text.encode()) is not None
+        return self._any_word is None or self._any_word.is_in(text.encode())
 
     def find(self, text: str) -> list[Match]:
         """All matches."""

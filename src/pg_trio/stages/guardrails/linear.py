@@ -32,6 +32,11 @@ class Pattern:
         span: tuple[int, int] = self._match(self._unanchored, text, pos, len(text))[0]
         return None if span[0] < 0 else span
 
+    def is_in(self, text: bytes) -> bool:
+        """Whether there is a match."""
+        found: bool = self._match(self._unanchored, text, 0, len(text))[0][0] >= 0
+        return found
+
     def match(self, text: bytes, pos: int) -> tuple[int, int] | None:
         """Byte offsets of the match that begins at `pos`; the text before `pos` still counts for `\\b`."""
         span: tuple[int, int] = self._match(self._anchored, text, pos, len(text))[0]
@@ -130,18 +135,8 @@ class PatternSet:
         for pattern in patterns:
             self._set.Add(pattern)
         self._set.Compile()
-        # As in Pattern: the function below the library's Python layer.
-        self._match: Any = self._set._set.Match
-
-    def find_indexes(self, text: bytes) -> list[int]:
-        """The indexes of the patterns that match somewhere."""
-        found: list[int] = self._match(text)
-        return found
-
-    def find_first(self, text: bytes) -> int | None:
-        """The lowest index of a pattern that matches somewhere, or None."""
-        found = self._match(text)
-        return min(found) if found else None
+        # The indexes of the patterns that match somewhere; as in Pattern, the function below the Python layer.
+        self.find_indexes: Callable[[bytes], list[int]] = self._set._set.Match
 
 
 def _options() -> Any:

@@ -84,6 +84,9 @@ class InjectionFinder:
         buffer = text.encode()
         indexes = self._rules.scan(buffer)
         if not indexes:
+            if forms is not None:
+                # The scan looks for disguises, too: nothing in the text is disguised.
+                forms[text] = None
             return
         found, _ = self._reach_either(text, buffer, indexes, forms)
         if found:
@@ -192,10 +195,8 @@ class _RuleSet:
         self._any = PatternSet(together, ignore_case=True, max_mem_bytes=_SCAN_MEMORY_BYTES)
         self._patterns = dict(zip((rule.id for rule in RULES), patterns, strict=True))
         self._each: dict[str, Pattern] = {}
-
-    def scan(self, buffer: bytes) -> list[int]:
-        """The indexes of rules that match somewhere, where a match may be excused; beyond them, those of disguises."""
-        return self._any.find_indexes(buffer)
+        # The indexes of rules that match somewhere, where a match may be excused; beyond them, those of disguises.
+        self.scan = self._any.find_indexes
 
     def matches_of(self, rule: InjectionRule, buffer: bytes) -> Iterator[Match]:
         """The rule's matches that are not excused; byte offsets."""

@@ -110,12 +110,13 @@ class ProviderCall:
         now = trio.current_time()
         permit = None
         if plan.is_straight and prompt.native is None and not plan.is_picky:
-            permit = self.memory.breakers.begin_closed(plan.candidates[0])
+            candidate = plan.candidates[0]
+            permit = self.memory.breakers.begin_closed(candidate)
         if permit is None:
             return await self._ask_in_race(plan, prompt, Asked(prompt.tools, ends_at, attempts, now))
         if self._hedges is not None:
             self._hedges.deposit()
-        attempt = Attempt(plan.candidates[0], 0, False, now, ends_at)
+        attempt = Attempt(candidate, 0, False, now, ends_at)
         attempts.begin(attempt, now)
         try:
             reply = await self._exchange.fetch_reply(attempt, prompt, attempts.trace)
@@ -127,10 +128,10 @@ class ProviderCall:
                 raise
         else:
             ended_at = trio.current_time()
-            attempts.add(attempt.candidate, now, ended_at, "won")
+            attempts.add(candidate, now, ended_at, "won")
             permit.succeeded(ended_at)
-            plan.answers.usual.note(attempt.candidate, ended_at - now)
-            return Answered(reply, attempt.candidate)
+            plan.answers.usual.note(candidate, ended_at - now)
+            return Answered(reply, candidate)
         try:
             won = await race_on(failures, runner, Limits(ends_at))
             return Answered(won.value, won.attempt.candidate)
