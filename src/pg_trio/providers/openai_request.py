@@ -141,7 +141,13 @@ def write_body(prompt: Prompt, model: str, route: RequestRoute) -> dict[str, Jso
     messages = prompt.messages if prompt.native is None else make_plain(prompt.messages)
     body: dict[str, Json] = {
         "model": model,
-        "messages": [_write_message(message, route) for message in messages],
+        "messages": [
+            # A role and a text, as most are: written in place.
+            {"role": one.role, "content": one.content}
+            if type(one.content) is str and one.name is None and one.tool_call_id is None and not one.tool_calls
+            else _write_message(one, route)
+            for one in messages
+        ],
     }
     if route.completes_messages:
         _complete_messages(messages, body["messages"], route)

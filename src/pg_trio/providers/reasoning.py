@@ -16,7 +16,7 @@ _FIELDS = (
     *("reasoning_content", "reasoning", "thinking", "thinking_content", "reasoning_text", "thought", "thoughts"),
     *("reasoning_details", "thinking_blocks", "reasoning_summary"),
 )
-_NAMES = frozenset(_FIELDS)
+REASONING_FIELDS = frozenset(_FIELDS)
 _PART_FIELDS = ("thinking", "reasoning", "text", "summary", "content", "reasoning_content", "thought")
 # What an opaque one has instead of a text: it shows that the model reasons, and no more.
 _OPAQUE = ("data", "signature", "encrypted_content", "type", "redacted_thinking")
@@ -27,7 +27,7 @@ _MAX_DEPTH = 4
 
 def find_reasoning(fields: Mapping[str, Json]) -> str | None:
     """The reasoning in a message or a delta; "" where it is hidden, None where there is none."""
-    if _NAMES.isdisjoint(fields):
+    if REASONING_FIELDS.isdisjoint(fields):
         return None
     is_hidden = False
     for name in _FIELDS:

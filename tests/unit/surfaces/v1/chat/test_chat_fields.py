@@ -25,7 +25,9 @@ from pg_trio.surfaces.v1.chat import CHAT
 
 HEAD = RequestHead(UUID(int=7), "p", None, [], "application/json", [], 0.0, 1763800000.7)
 LIMITS = GatewaySettings()
-ODD: st.SearchStrategy[Any] = st.none() | st.booleans() | st.integers(-2, 2) | st.text(max_size=3) | st.just([]) | st.just({})
+ODD: st.SearchStrategy[Any] = (
+    st.none() | st.booleans() | st.integers(-2, 2) | st.text(max_size=3) | st.just([]) | st.just({})
+)
 ROLES = st.sampled_from(["system", "user", "assistant", "tool", "developer", "function"])
 PARTS = st.just([{"type": "text", "text": "a"}]) | st.just([{"type": "text", "text": 1}])
 PLAIN = st.fixed_dictionaries({"role": ROLES, "content": st.text(max_size=8)})
