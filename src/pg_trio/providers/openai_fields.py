@@ -40,15 +40,18 @@ def reply_id(given: Json, candidate: Candidate) -> str:
 
     An id that contains a secret is replaced completely. Surfaces give ids the shape that their clients know.
     """
+    if (
+        type(given) is str
+        and len(given) <= _ID_CHARS
+        and is_harmless(given.removeprefix(_OPENAI_PREFIX), candidate.credential.api_key)
+    ):
+        # As most are.
+        return given
     if type(given) is not str:
         # NVIDIA, AiHubMix and OpenRouter sometimes use numbers.
         if type(given) is not int:
             return _new_reply_id()
         given = str(given)
-    own = given.removeprefix(_OPENAI_PREFIX)
-    if len(own) <= _ID_CHARS and is_harmless(own, candidate.credential.api_key):
-        usual: str = given
-        return usual
     # Cut first, so that an id of megabytes is not cleaned completely.
     cut: str = given[: 16 * _ID_CHARS]
     own = cut.removeprefix(_OPENAI_PREFIX)

@@ -38,7 +38,7 @@ from pg_trio.providers.openai_fields import decide_finish, read_model, read_part
 from pg_trio.providers.openai_stream import OpenAIStreamReader
 from pg_trio.providers.openai_tools import read_tool_calls
 from pg_trio.providers.openai_usage import read_usage
-from pg_trio.providers.reasoning import find_reasoning, is_reasoning_part, lacks_reasoning, read_reasoning_part
+from pg_trio.providers.reasoning import REASONING_FIELDS, find_reasoning, is_reasoning_part, read_reasoning_part
 from pg_trio.providers.refusal import mask_for
 from pg_trio.providers.said import read_error_message, read_words, says_error
 from pg_trio.providers.sse import begins_as_stream, check_lines, is_json_lines
@@ -47,6 +47,10 @@ from pg_trio.providers.sse import begins_as_stream, check_lines, is_json_lines
 WORDS_BYTES = 256
 
 _MESSAGE = "choices[0].message"
+# OpenAI's choices have four fields. A fifth may say which stop sequence matched.
+_CHOICE_FIELDS = 4
+# Fields of a message that say more than its text.
+_RARE = REASONING_FIELDS | {"tool_calls", "function_call"}
 
 
 def read_whole_answer(headers: Mapping[str, str], body: bytes, candidate: Candidate) -> Reply:
@@ -65,22 +69,46 @@ def read_whole_answer(headers: Mapping[str, str], body: bytes, candidate: Candid
 
 def read_answer(answer: Json, candidate: Candidate) -> Reply:
     """The answer in this JSON value. Raises UpstreamNonsense; see the rules above."""
+    try:
+        # Nearly always: one choice, which is a text that has ended. Only lists and objects come through this.
+        [choice] = answer["choices"]
+        message, finish_reason = choice["message"], choice["finish_reason"]
+        content = message["content"]
+    except (KeyError, TypeError, ValueError):
+        return _read_any(answer, candidate)
+    if (
+        finish_reason != "stop"
+        or type(content) is not str
+        or not content
+        or not _RARE.isdisjoint(message)
+        or choice.get("error")
+        or answer.get("error")
+    ):
+        return _read_any(answer, candidate)
+    named = answer.get("model")
+    reply = Reply(
+        reply_id(answer.get("id"), candidate),
+        named if named == candidate.model else read_model(named, candidate),
+        content,
+        "stop",
+        read_usage(answer.get("usage")),
+    )
+    return _with_more(reply, choice) if len(choice) > _CHOICE_FIELDS or choice.get("logprobs") else reply
+
+
+def _read_any(answer: Json, candidate: Candidate) -> Reply:
+    """The same for all other answers, and for what is none."""
     if type(answer) is not dict:
         raise _no_answer(answer, candidate)
     if answer.get("error") is not None and says_error(answer["error"]):
         raise _said_error(answer, candidate)
-    choices = answer.get("choices")
-    choice = choices[0] if type(choices) is list and len(choices) == 1 else None
-    if type(choice) is not dict:
-        choice = _first_choice(answer, candidate)
+    choice = _first_choice(answer, candidate)
     message = choice.get("message")
     if type(message) is not dict:
         message = _message_of(choice)
     has_calls = message.get("tool_calls") or message.get("function_call")
     tool_calls = read_tool_calls(message, _MESSAGE) if has_calls else ()
-    content, refused, reasoning = message.get("content"), False, None
-    if not content or type(content) is not str or not lacks_reasoning(message):
-        content, refused, reasoning = _read_content(message)
+    content, refused, reasoning = _read_content(message)
     finish_reason = choice.get("finish_reason")
     if finish_reason != "stop" or tool_calls or refused:
         # Not the usual end.
@@ -98,8 +126,7 @@ def read_answer(answer: Json, candidate: Candidate) -> Reply:
         tool_calls=tool_calls,
         reasoning=reasoning,
     )
-    # OpenAI's choices have four fields. A fifth may say which stop sequence matched.
-    return _with_more(reply, choice) if choice.get("logprobs") or len(choice) > 4 else reply
+    return _with_more(reply, choice) if len(choice) > _CHOICE_FIELDS or choice.get("logprobs") else reply
 
 
 def _with_more(reply: Reply, choice: dict[str, Json]) -> Reply:
@@ -186,7 +213,6 @@ def _refuse_failed(choice: dict[str, Json], message: dict[str, Json], candidate:
 
 
 def _first_choice(answer: dict[str, Json], candidate: Candidate) -> dict[str, Json]:
-    """The choice of an answer that has not just one."""
     choices = answer.get("choices")
     if type(choices) is not list or not choices:
         said = None if type(choices) is dict else read_error_message(answer)
@@ -196,6 +222,8 @@ def _first_choice(answer: dict[str, Json], candidate: Candidate) -> dict[str, Js
             raise UpstreamNonsense("choices is empty")
         refuse("choices", choices, "a list")
     choice = choices[0]
+    if type(choice) is dict and len(choices) == 1:
+        return choice
     if len(choices) > 1:
         # Requests never ask for more than one. The choice with index 0 is the answer, at any position.
         choice = next((one for one in choices if type(one) is dict and one.get("index", 1) == 0), choice)

@@ -22,6 +22,9 @@ MAX_TOKEN_COUNT = 1_000_000_000
 
 # prompt_tokens, completion_tokens and total_tokens: such usage has no details.
 _PLAIN_FIELDS = 3
+_OPENAI_FIELDS = frozenset(
+    {"prompt_tokens", "completion_tokens", "total_tokens", "prompt_tokens_details", "completion_tokens_details"}
+)
 
 
 def read_usage(usage: Json) -> Usage | None:
@@ -31,13 +34,15 @@ def read_usage(usage: Json) -> Usage | None:
     negative, too large, a fraction or a text is unreliable. An estimate then replaces both counts, so that a wrong
     count never lowers the sum of a budget or limit.
     """
-    if type(usage) is not dict:
+    try:
+        # Only an object comes through this.
+        prompt_tokens, completion_tokens = usage["prompt_tokens"], usage["completion_tokens"]
+    except (KeyError, TypeError):
         return None
-    prompt_tokens, completion_tokens = usage.get("prompt_tokens"), usage.get("completion_tokens")
     # `type(…) is`, here and below: a bool is an int to isinstance.
     if type(prompt_tokens) is not int or type(completion_tokens) is not int:
         return None
-    if not (0 <= prompt_tokens <= MAX_TOKEN_COUNT and 0 <= completion_tokens <= MAX_TOKEN_COUNT):
+    if not 0 <= prompt_tokens <= MAX_TOKEN_COUNT >= completion_tokens >= 0:
         return None
     if len(usage) <= _PLAIN_FIELDS:
         return Usage(prompt_tokens, completion_tokens)
@@ -46,6 +51,9 @@ def read_usage(usage: Json) -> Usage | None:
 
 def _read_details(usage: dict[str, Json], prompt_tokens: int, completion_tokens: int) -> Usage:
     given, answered = _object(usage, "prompt_tokens_details"), _object(usage, "completion_tokens_details")
+    if usage.keys() == _OPENAI_FIELDS and not any(given.values()) and not any(answered.values()):
+        # OpenAI's own usage, where nothing came from a cache and the model did not reason.
+        return Usage(prompt_tokens, completion_tokens)
     cached = (
         _count(given, "cached_tokens")
         or _count(usage, "prompt_cache_hit_tokens")

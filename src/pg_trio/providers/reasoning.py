@@ -8,7 +8,7 @@ Content parts: `thinking` (Mistral), `reasoning`, `redacted_thinking`, and a par
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from pg_trio.domain.chat import Json
 
@@ -16,9 +16,7 @@ _FIELDS = (
     *("reasoning_content", "reasoning", "thinking", "thinking_content", "reasoning_text", "thought", "thoughts"),
     *("reasoning_details", "thinking_blocks", "reasoning_summary"),
 )
-_NAMES = frozenset(_FIELDS)
-# Whether a message or a delta has no field for a model's reasoning.
-lacks_reasoning: Callable[[Mapping[str, Json]], bool] = _NAMES.isdisjoint
+REASONING_FIELDS = frozenset(_FIELDS)
 _PART_FIELDS = ("thinking", "reasoning", "text", "summary", "content", "reasoning_content", "thought")
 # What an opaque one has instead of a text: it shows that the model reasons, and no more.
 _OPAQUE = ("data", "signature", "encrypted_content", "type", "redacted_thinking")
@@ -29,7 +27,7 @@ _MAX_DEPTH = 4
 
 def find_reasoning(fields: Mapping[str, Json]) -> str | None:
     """The reasoning in a message or a delta; "" where it is hidden, None where there is none."""
-    if lacks_reasoning(fields):
+    if REASONING_FIELDS.isdisjoint(fields):
         return None
     is_hidden = False
     for name in _FIELDS:

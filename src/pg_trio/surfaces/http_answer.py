@@ -58,32 +58,26 @@ _ANSWER_FIELDS = (
     b"x-pg-model: %b\r\n"
     b"x-pg-attempts: %d\r\n"
     b"server-timing: %b\r\n"
+    b"%b"
 )
 _TRIES_FIELDS = b"x-pg-provider: %b\r\nx-pg-model: %b\r\nx-pg-attempts: %d\r\nserver-timing: %b\r\n"
 
 
-def make_answer(
-    answer: WholeAnswer | EmbeddingAnswer,
-    request_id: str,
-    limits: Sequence[LimitState],
-    body: bytes,
-    more: bytes = b"",
-) -> HttpAnswer:
-    """The answer of a success. `body` is JSON; `more` are header lines of the surface's own."""
+def make_answer(answer: WholeAnswer | EmbeddingAnswer, request_id: str, lines: bytes, body: bytes) -> HttpAnswer:
+    """The answer of a success. `body` is JSON; `lines` are the header lines of its limits, and the surface's own."""
     fields = _ANSWER_FIELDS % (
         request_id.encode("ascii"),
         answer.provider.encode("ascii"),
         header_text(answer.reply.model),
         len(answer.attempts),
         answer.times.as_server_timing(),
+        lines,
     )
-    if limits:
-        fields += render_limits(limits)
     if answer.session_id is not None:
         fields += b"x-pg-session-id: %b\r\n" % str(answer.session_id).encode("ascii")
     if answer.verdicts:
-        more += render_verdicts(answer.verdicts)
-    return HttpAnswer(200, fields + more, body)
+        fields += render_verdicts(answer.verdicts)
+    return HttpAnswer(200, fields, body)
 
 
 def render_verdicts(verdicts: Sequence[GuardrailVerdict]) -> bytes:

@@ -23,15 +23,14 @@ from pg_trio.domain.limits import LimitPolicy, LimitsLeft, LimitState
 def render_limits(states: Sequence[LimitState], retry_after_s: int | None = None) -> bytes:
     """The two header lines; only the first if no remaining count is known."""
     limits = states if type(states) is LimitsLeft else LimitsLeft.of(states)
-    line, item_formats = _write_policies(limits.policies)
     shown = tuple(chain.from_iterable(limits.left))
     if None in shown:
-        return line + _render_known(limits, retry_after_s)
+        return _policies_line(limits.policies) + _render_known(limits, retry_after_s)
     if retry_after_s is not None:
         shown = tuple(
             chain.from_iterable([(remaining, min(next_s, retry_after_s)) for remaining, next_s in limits.left])
         )
-    return b"%bratelimit: %b\r\n" % (line, item_formats % shown)
+    return standard_format(limits.policies) % shown
 
 
 def _render_known(limits: LimitsLeft, retry_after_s: int | None) -> bytes:
@@ -40,12 +39,17 @@ def _render_known(limits: LimitsLeft, retry_after_s: int | None) -> bytes:
     return render_limits(known, retry_after_s).partition(b"\r\n")[2] if known else b""
 
 
-# One entry for each endpoint and token with limits, of about 300 bytes.
+# One entry for each endpoint and token with limits, of about 300 bytes; so below.
 @lru_cache(maxsize=10_000)
-def _write_policies(policies: tuple[LimitPolicy, ...]) -> tuple[bytes, bytes]:
-    """The first line, and the items of the second with a place for each one's remaining quota and time."""
-    line = b"ratelimit-policy: %b\r\n" % b", ".join([_policy_item(policy) for policy in policies])
-    return line, b", ".join([b"%b;r=%%d;t=%%d" % _name(policy.name) for policy in policies])
+def standard_format(policies: tuple[LimitPolicy, ...]) -> bytes:
+    """Both lines, with two places for each limit: its remaining quota, and the seconds until there is more."""
+    items = b", ".join([b"%b;r=%%d;t=%%d" % _name(policy.name) for policy in policies])
+    return b"%bratelimit: %b\r\n" % (_policies_line(policies), items)
+
+
+@lru_cache(maxsize=10_000)
+def _policies_line(policies: tuple[LimitPolicy, ...]) -> bytes:
+    return b"ratelimit-policy: %b\r\n" % b", ".join([_policy_item(policy) for policy in policies])
 
 
 def _policy_item(policy: LimitPolicy) -> bytes:

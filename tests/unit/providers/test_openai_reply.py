@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 import pytest
+from attrs import evolve
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -473,6 +474,50 @@ def test_any_json_is_reply_or_failure(answer: Any) -> None:
     assert re.fullmatch(r"(chatcmpl-)?[A-Za-z0-9_-]{1,64}", reply.id)
     assert reply.content or reply.tool_calls or reply.finish_reason in ("length", "content_filter")
     assert orjson.dumps([reply.content, reply.model, [call.arguments for call in reply.tool_calls]])
+
+
+# An answer as most are, but for at most one place.
+usual_fields: dict[str, st.SearchStrategy[Any]] = {
+    "id": st.sampled_from(["chatcmpl-B9MBs8Cjc", "a-b", "", "x" * 70, KEY]),
+    "model": st.sampled_from(["gpt-4o-mini", "gpt-4o-mini-2024-07-18", "no model", KEY]),
+    "usage": st.just({"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}),
+    "error": st.none() | st.just({}),
+}
+usual_choices = st.fixed_dictionaries(
+    {
+        "index": st.just(0),
+        "message": st.fixed_dictionaries(
+            {"content": st.sampled_from(["Hi", "Hi", "", None]) | json_values},
+            optional={"refusal": sometimes(st.text()), "reasoning": st.just("Hm") | json_values},
+        ),
+        "finish_reason": st.sampled_from(["stop", "stop", "length", "error", None]),
+    },
+    optional={
+        "logprobs": st.none() | st.just({"content": []}),
+        "stop_reason": st.none() | st.just("END"),
+        "error": st.none() | st.just({"message": "no"}) | json_values,
+    },
+)
+usual_answers = st.fixed_dictionaries({"choices": st.tuples(usual_choices).map(list)}, optional=usual_fields)
+
+
+@given(usual_answers, st.sampled_from(sorted(usual_fields)), json_values)
+def test_usual_answers_mean_the_same_on_every_way(answer: dict[str, Any], field: str, odd: Any) -> None:
+    """A null in place of tool calls says nothing, but such an answer is not read on the straight way."""
+    answer = {"id": "a", **answer} if odd is None else {"id": "a", **answer, field: odd}
+    [choice] = answer["choices"]
+    other = {**answer, "choices": [{**choice, "message": {**choice["message"], "tool_calls": None}}]}
+
+    assert outcome_of(other) == outcome_of(answer)
+
+
+def outcome_of(answer: Any) -> Reply | str:
+    try:
+        reply = read_json(answer)
+    except AttemptFailed as failure:
+        return failure.said
+    # A new id is random.
+    return evolve(reply, id="made") if re.fullmatch(r"[0-9a-f]{24}", reply.id) else reply
 
 
 @given(st.binary(), st.integers(100, 599), st.dictionaries(st.sampled_from(["content-type", "retry-after"]), st.text()))

@@ -19,6 +19,16 @@ DIALECTS: list[tuple[str, dict[str, Any], Usage]] = [
     ),
     ("openai", {"completion_tokens_details": {"reasoning_tokens": 12}}, Usage(100, 20, reasoning_tokens=12)),
     (
+        "openai, with nothing to tell",
+        {"prompt_tokens_details": {"cached_tokens": 0}, "completion_tokens_details": {"reasoning_tokens": 0}},
+        Usage(100, 20),
+    ),
+    (
+        "openai, with all of it",
+        {"prompt_tokens_details": {"cached_tokens": 60}, "completion_tokens_details": {"reasoning_tokens": 5}},
+        Usage(100, 20, cached_tokens=60, reasoning_tokens=5),
+    ),
+    (
         "deepseek",
         {"prompt_cache_hit_tokens": 64, "prompt_cache_miss_tokens": 36},
         Usage(100, 20, cached_tokens=64),

@@ -20,7 +20,7 @@ def test_header_text_is_printable_and_short() -> None:
 def test_fields_are_what_asgi_headers_say() -> None:
     answer = WholeAnswer(Reply("i", "m", "Hi", "stop"), Usage(1, 1), UUID(int=1), "openai", [], NO_TIMES, REQUEST)
 
-    rendered = make_answer(answer, str(answer.request_id), (), b"{}")
+    rendered = make_answer(answer, str(answer.request_id), b"x-more: 1\r\n", b"{}")
 
     lines = [name + b": " + value for name, value in rendered.headers()]
     assert b"content-length: %d" % len(rendered.body) == lines[0]

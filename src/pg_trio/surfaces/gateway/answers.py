@@ -13,6 +13,7 @@ from pg_trio.domain.limits import LimitState
 from pg_trio.domain.log_row import AttemptRow
 from pg_trio.errors import DeadlineExceeded, GatewayError, Overloaded, ProviderCallFailed, error_body
 from pg_trio.surfaces.http_answer import HttpAnswer, Tries, make_answer, make_failure
+from pg_trio.surfaces.limit_headers import render_limits
 from pg_trio.surfaces.openai_shapes import call_objects, completion_id, reasoning_object, usage_object
 
 
@@ -40,7 +41,7 @@ def render_answer(answer: WholeAnswer, limits: Sequence[LimitState] = ()) -> Htt
     if answer.tells_verdicts:
         meta["guardrails"] = describe_verdicts(answer.verdicts)
     body["meta"] = meta
-    return make_answer(answer, request_id, limits, orjson.dumps(body))
+    return make_answer(answer, request_id, render_limits(limits) if limits else b"", orjson.dumps(body))
 
 
 def render_error(

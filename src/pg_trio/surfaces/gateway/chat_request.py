@@ -32,7 +32,7 @@ from pg_trio.domain.options import NO_OPTIONS, Options
 from pg_trio.errors import BadRequest
 from pg_trio.surfaces.reading.chat_messages import read_messages
 from pg_trio.surfaces.reading.field_checks import read_flag, read_session_id
-from pg_trio.surfaces.reading.json_body import literal_keys, read_json_object
+from pg_trio.surfaces.reading.json_body import check_depth, literal_keys, parse_object
 from pg_trio.surfaces.reading.tool_fields import read_effort, read_response_format, read_tool_choice, read_tools
 
 KNOWN_FIELDS = (
@@ -56,7 +56,10 @@ def read_chat_request(body: bytes, limits: ReadLimits, head: RequestHead) -> Cha
 
     Raises: BadRequest naming the field; SessionIdInvalid if `session_id` is not a UUID in its usual form.
     """
-    fields = read_json_object(body, limits.max_json_depth, _KEYS)
+    fields = parse_object(body, _KEYS)
+    is_flat = fields.keys() <= _FLAT_FIELDS
+    if not is_flat:
+        check_depth(fields, body, limits.max_json_depth)
     endpoint = fields.get("endpoint")
     if endpoint is not None and not isinstance(endpoint, str):
         raise BadRequest("endpoint: must be a string.")
@@ -64,7 +67,7 @@ def read_chat_request(body: bytes, limits: ReadLimits, head: RequestHead) -> Cha
         raise BadRequest("endpoint: is required on this route.")
     messages = _read_messages(fields, limits.max_messages)
     stream = fields.get("stream") is not None and read_flag(fields["stream"], "stream")
-    if fields.keys() <= _PLAIN_FIELDS:
+    if is_flat or fields.keys() <= _PLAIN_FIELDS:
         return ChatRequest(messages, fields, endpoint, stream)
     asked = _read_fields(fields, _OPTION_READERS)
     options = Options(**asked) if asked else NO_OPTIONS
@@ -88,8 +91,10 @@ def _read_messages(fields: dict[str, Json], max_messages: int) -> tuple[Message,
     return read_messages(messages, max_messages)
 
 
+# These must be strings and flags, so no other depth is read.
+_FLAT_FIELDS = frozenset({"message", "endpoint", "stream"})
 # The fields of a plain request. Every other field has its own reader, and its name in ChatRequest or Options.
-_PLAIN_FIELDS = frozenset({"message", "messages", "endpoint", "stream"})
+_PLAIN_FIELDS = _FLAT_FIELDS | {"messages"}
 _FIELD_READERS: dict[str, Callable[[Json], Any]] = {
     "session_id": read_session_id,
     "tools": read_tools,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
+
 from pg_trio.domain.chat import Json, JsonObject, Message, Role
 from pg_trio.errors import BadRequest
 from pg_trio.surfaces.reading.field_checks import NAME, check_string, check_text
@@ -19,10 +21,40 @@ _ROLES: dict[str, Role] = {
 }
 # Of these, a message may be a text alone.
 _PLAIN_ROLES = {named: role for named, role in _ROLES.items() if role != "tool"}
+_ROLE_AND_CONTENT = itemgetter("role", "content")
+# A body with plain messages and no other lists and objects: the body, the list, the messages.
+PLAIN_DEPTH = 3
+
+
+def read_plain_messages(messages: Json, max_messages: int) -> tuple[Message, ...] | None:
+    """The messages in the field `messages`, if each is a role and a text, as most are. None for any others.
+
+    The columns of a history are looked at as a whole, which takes a tenth of the steps of a look at each message.
+    """
+    try:
+        # No other JSON than a list of objects comes through this without an error.
+        if len(messages) == 1:
+            message = messages[0]
+            role, content = _PLAIN_ROLES[message["role"]], message["content"]
+            return (Message(role, content),) if type(content) is str and len(message) == 2 else None
+        if len(messages) > max_messages:
+            return None
+        named, contents = zip(*map(_ROLE_AND_CONTENT, messages), strict=True)
+        roles = list(map(_PLAIN_ROLES.__getitem__, named))
+    except (KeyError, TypeError, ValueError):
+        return None
+    are_plain = set(map(type, contents)) == {str} and set(map(len, messages)) == {2}
+    return tuple(map(Message, roles, contents)) if are_plain else None
 
 
 def read_messages(messages: Json, max_messages: int) -> tuple[Message, ...]:
     """The messages in the field `messages`. Raises: BadRequest naming the field."""
+    plain = read_plain_messages(messages, max_messages)
+    return read_any_messages(messages, max_messages) if plain is None else plain
+
+
+def read_any_messages(messages: Json, max_messages: int) -> tuple[Message, ...]:
+    """The same one by one, for messages that are not plain."""
     if not isinstance(messages, list):
         raise BadRequest("messages: must be a list.")
     if not messages:

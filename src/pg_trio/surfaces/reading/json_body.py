@@ -32,31 +32,50 @@ def read_json_object(body: bytes, max_depth: int, keys: Mapping[str, bytes]) -> 
 
     Raises: BadRequest if the body is no object, is too large or too deep, or has one of the fields twice.
     """
-    fields = _read_object(body)
-    # With no more brackets than levels, the body cannot be too deep. Two counts settle this for nearly every chat.
-    if body.count(b"{") + body.count(b"[") > max_depth:
-        _check_depth(fields, max_depth)
-    _check_duplicates(fields, body, keys)
+    fields = parse_object(body, keys)
+    check_depth(fields, body, max_depth)
     return fields
 
 
-def _read_object(body: bytes) -> dict[str, Json]:
-    # A body of fewer bytes has not so many.
+def parse_object(body: bytes, keys: Mapping[str, bytes]) -> dict[str, Json]:
+    """The same without a look at its depth. Raises: BadRequest."""
     if len(body) > MAX_NODES and has_too_many_nodes(body):
         raise BadRequest(f"Body has more than {MAX_NODES} objects, lists and keys.")
     try:
         fields = orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        # orjson's texts are fixed and quote nothing. Only its "str is not valid UTF-8" would confuse a client.
-        said = "invalid UTF-8" if "UTF-8: " in error.msg else str(error)
-        raise BadRequest(f"Body is not valid JSON: {said}.") from None
-    if not isinstance(fields, dict):
+        raise _no_json(error) from None
+    if type(fields) is not dict:
         raise BadRequest("Body must be a JSON object.")
+    # From the end, because CPython searches backwards three to five times as fast as it counts.
+    last = body.rfind
+    for literal in map(keys.get, fields):
+        if literal is not None and last(literal, 0, last(literal)) >= 0:
+            break
+    else:
+        if last(b"\\u00") < 0:
+            return fields
+    _check_duplicates(fields, body, keys)
     return fields
 
 
-def _check_depth(fields: Json, max_depth: int) -> None:
-    level = [fields]
+def _no_json(error: orjson.JSONDecodeError) -> BadRequest:
+    # orjson's texts are fixed and quote nothing. Only its "str is not valid UTF-8" would confuse a client.
+    said = "invalid UTF-8" if "UTF-8: " in error.msg else str(error)
+    return BadRequest(f"Body is not valid JSON: {said}.")
+
+
+def check_depth(fields: dict[str, Json], body: bytes, max_depth: int) -> None:
+    """Return if the object in this body is not nested deeper. Raises: BadRequest."""
+    # With no more brackets than levels, the body cannot be too deep. Two counts settle this for most chats.
+    if body.count(b"{") + body.count(b"[") <= max_depth:
+        return
+    check_levels(fields, max_depth)
+
+
+def check_levels(fields: dict[str, Json], max_depth: int) -> None:
+    """The same, with a look at every level. Raises: BadRequest."""
+    level: list[Json] = [fields]
     for _ in range(max_depth):
         level = [
             child
@@ -70,14 +89,12 @@ def _check_depth(fields: Json, max_depth: int) -> None:
 
 
 def _check_duplicates(fields: dict[str, Json], body: bytes, keys: Mapping[str, bytes]) -> None:
-    for field in fields:
-        literal = keys.get(field)
-        if literal is not None and body.count(literal) > 1:
-            break
-    else:
-        if b"\\u00" not in body or not any(escape in body for escape in _ESCAPED_LETTERS):
-            return
-    # One of the fields may be there twice. A second, slow parser shows every key.
+    """Return if none of the fields is there twice: the search in the bytes cannot tell."""
+    if not any(escape in body for escape in _ESCAPED_LETTERS) and all(
+        body.count(keys[field]) == 1 for field in fields.keys() & keys.keys()
+    ):
+        return
+    # A second, slow parser shows every key.
     seen: set[str] = set()
     for key in _top_level_keys(body):
         if key in seen and key in keys:

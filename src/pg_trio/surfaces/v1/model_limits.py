@@ -13,10 +13,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
+from itertools import chain
 from operator import truediv
+from typing import Any, TypeAlias
+
+from attrs import evolve
 
 from pg_trio.domain.limits import LimitPolicy, LimitsLeft, LimitState
 from pg_trio.domain.value import value
+from pg_trio.surfaces.limit_headers import render_limits, standard_format
 
 # A client is told of these two kinds, by the unit of the limit's policy.
 _KINDS = {None: b"requests", "tokens": b"tokens"}
@@ -29,19 +34,30 @@ _ANTHROPIC = (
     b"anthropic-ratelimit-%(kind)b-reset: %%b\r\n"
 )
 
+# A limit: its place among the request's, its quota, its window in seconds, and its lines.
+_Row: TypeAlias = tuple[int, int, int, bytes]
+
 
 @value(slots=True)
 class _Kind:
-    """The limits of one kind: their places among the request's, and the quota, the window and the lines of each.
+    """The limits of one kind. `has_all`: no limit of the request is of another kind."""
 
-    `has_all`: no limit of the request is of another kind.
-    """
-
-    places: tuple[int, ...]
-    has_all: bool
+    rows: tuple[_Row, ...]
     quotas: tuple[int, ...]
-    windows_s: tuple[int, ...]
-    lines: tuple[bytes, ...]
+    has_all: bool
+
+
+def render_all_limits(states: Sequence[LimitState]) -> bytes:
+    """The header lines of an answer: the standard's (limit_headers.py), then OpenAI's. Empty without limits."""
+    limits = states if type(states) is LimitsLeft else LimitsLeft.of(states)
+    kind = _single_kind(limits.policies)
+    shown: tuple[Any, ...] = tuple(chain.from_iterable(limits.left))
+    if kind is None or None in shown:
+        return render_limits(limits) + render_openai_limits(limits) if limits else b""
+    left = shown[::2]
+    # As `_render` does it; but here one formatting operation writes all lines.
+    _, (_, quota, window_s, lines), has_left = min(zip(map(truediv, left, kind.quotas), kind.rows, left))  # noqa: B905
+    return lines % (*shown, has_left, _duration(-(-(quota - has_left) * window_s // quota)))
 
 
 def render_openai_limits(states: Sequence[LimitState]) -> bytes:
@@ -57,19 +73,16 @@ def render_anthropic_limits(states: Sequence[LimitState], now_s: float) -> bytes
 def _render(limits: LimitsLeft, form: bytes, show_reset: Callable[[int], bytes]) -> bytes:
     lines = b""
     for kind in _kinds_of(limits.policies, form):
-        # Nearly always all of them are of one kind.
-        left, _ = zip(*(limits.left if kind.has_all else map(limits.left.__getitem__, kind.places)))  # noqa: B905
-        shares = map(truediv, left, kind.quotas) if None not in left else _share_known(left, kind.quotas)
-        _, tightest = min(zip(shares, range(len(left))))  # noqa: B905 # one of each
-        has_left, quota = left[tightest], kind.quotas[tightest]
+        left = [limits.left[place][0] for place, *_ in kind.rows]
+        # Of limits with the same share left, the first.
+        _, (_, quota, window_s, format_), has_left = min(zip(_shares(left, kind.quotas), kind.rows, left, strict=True))
         if has_left is not None:
             # Buckets refill evenly.
-            reset_s = -(-(quota - has_left) * kind.windows_s[tightest] // quota)
-            lines += kind.lines[tightest] % (has_left, show_reset(reset_s))
+            lines += format_ % (has_left, show_reset(-(-(quota - has_left) * window_s // quota)))
     return lines
 
 
-def _share_known(left: Sequence[int | None], quotas: Sequence[int]) -> Iterable[float]:
+def _shares(left: Sequence[int | None], quotas: Sequence[int]) -> Iterable[float]:
     """The share that is left of each limit; all of one that was not looked up."""
     return [1.0 if one is None else one / quota for one, quota in zip(left, quotas, strict=True)]
 
@@ -79,13 +92,24 @@ def _share_known(left: Sequence[int | None], quotas: Sequence[int]) -> Iterable[
 def _kinds_of(policies: tuple[LimitPolicy, ...], form: bytes) -> list[_Kind]:
     kinds = []
     for unit, name in _KINDS.items():
-        places = tuple(place for place, policy in enumerate(policies) if policy.unit == unit)
-        quotas = tuple(policies[place].quota for place in places)
-        windows_s = tuple(policies[place].window_s or 0 for place in places)
-        if places:
-            lines = tuple(form % {b"kind": name, b"quota": quota} for quota in quotas)
-            kinds.append(_Kind(places, len(places) == len(policies), quotas, windows_s, lines))
+        rows = tuple(
+            (place, policy.quota, policy.window_s or 0, form % {b"kind": name, b"quota": policy.quota})
+            for place, policy in enumerate(policies)
+            if policy.unit == unit
+        )
+        if rows:
+            kinds.append(_Kind(rows, tuple(row[1] for row in rows), len(rows) == len(policies)))
     return kinds
+
+
+@lru_cache(maxsize=10_000)
+def _single_kind(policies: tuple[LimitPolicy, ...]) -> _Kind | None:
+    """The kind of all these limits, whose lines have the standard's before them; None if there are more kinds."""
+    kinds = _kinds_of(policies, _OPENAI)
+    if len(kinds) != 1 or not kinds[0].has_all:
+        return None
+    standard = standard_format(policies)
+    return evolve(kinds[0], rows=tuple((*row[:3], standard + row[3]) for row in kinds[0].rows))
 
 
 # A day's seconds, of which a minute's are the usual ones.

@@ -15,7 +15,7 @@ from pg_trio.domain.limits import LimitState
 from pg_trio.domain.stage_times import StageTimes
 from pg_trio.surfaces.http_answer import HttpAnswer, make_answer
 from pg_trio.surfaces.openai_shapes import call_objects, completion_id, plain_usage_object, reasoning_object
-from pg_trio.surfaces.v1.model_limits import render_openai_limits
+from pg_trio.surfaces.v1.model_limits import render_all_limits
 
 
 def render_answer(answer: WholeAnswer, limits: Sequence[LimitState] = ()) -> HttpAnswer:
@@ -32,10 +32,13 @@ def render_answer(answer: WholeAnswer, limits: Sequence[LimitState] = ()) -> Htt
         "choices": [{"index": 0, "message": message, "logprobs": reply.logprobs, "finish_reason": reply.finish_reason}],
         "usage": plain_usage_object(answer.usage),
     }
-    more = b"openai-processing-ms: %d\r\n" % sum(answer.times.durations_ms)
-    if limits:
-        more += render_openai_limits(limits)
-    return make_answer(answer, str(answer.request_id), limits, orjson.dumps(body), more)
+    return make_answer(answer, str(answer.request_id), answer_lines(answer.times, limits), orjson.dumps(body))
+
+
+def answer_lines(times: StageTimes, limits: Sequence[LimitState]) -> bytes:
+    """The header lines of a whole answer that are OpenAI's own, and its limits."""
+    line = b"openai-processing-ms: %d\r\n" % sum(times.durations_ms)
+    return line + render_all_limits(limits) if limits else line
 
 
 def processing_ms(times: StageTimes) -> bytes:

@@ -21,7 +21,7 @@ from pg_trio.domain.call import ReadLimits, RequestHead
 from pg_trio.domain.chat import NO_NEW_SESSION, ChatRequest, Json, JsonObject, Message
 from pg_trio.domain.options import NO_OPTIONS, Options
 from pg_trio.errors import BadRequest
-from pg_trio.surfaces.reading.chat_messages import read_messages
+from pg_trio.surfaces.reading.chat_messages import PLAIN_DEPTH, read_any_messages, read_plain_messages
 from pg_trio.surfaces.reading.field_checks import (
     MAX_TOKENS,
     check_object,
@@ -32,7 +32,7 @@ from pg_trio.surfaces.reading.field_checks import (
     read_number,
     read_strings,
 )
-from pg_trio.surfaces.reading.json_body import literal_keys, read_json_object
+from pg_trio.surfaces.reading.json_body import check_depth, check_levels, literal_keys, parse_object
 from pg_trio.surfaces.reading.tool_fields import read_effort
 from pg_trio.surfaces.v1.chat.typed_fields import (
     read_audio,
@@ -52,24 +52,43 @@ _SEED = 2**63 - 1
 
 def read_chat_completion(body: bytes, limits: ReadLimits, head: RequestHead) -> ChatRequest:
     """The request in the body, for the model that it names. Raises: BadRequest naming the field, SessionIdInvalid."""
-    fields = read_json_object(body, limits.max_json_depth, _KEYS)
-    model, given = fields.get("model"), fields.get("messages")
-    if type(model) is not str or not model:
-        model = read_model(model)
-    if given is None:
-        raise BadRequest("messages: is required.")
-    messages = read_messages(given, limits.max_messages)
-    stream = fields.get("stream") is not None and read_flag(fields["stream"], "stream")
-    if len(messages) == 1 and not head.fields and fields.keys() <= _PLAIN_FIELDS and messages[0].role != "tool":
+    fields = parse_object(body, _KEYS)
+    model, stream, messages = fields.get("model"), fields.get("stream"), None
+    if limits.max_json_depth >= PLAIN_DEPTH:
+        messages = read_plain_messages(fields.get("messages"), limits.max_messages)
+    if (
+        messages is not None
+        and fields.keys() <= _PLAIN_FIELDS
+        and type(model) is str
+        and model
+        and (stream is None or type(stream) is bool)
+        and not head.fields
+    ):
         # As most requests are.
-        return ChatRequest(messages, fields, None, stream, None, (), None, NO_OPTIONS, model, NO_NEW_SESSION)
+        return ChatRequest(messages, fields, None, stream is True, None, (), None, NO_OPTIONS, model, NO_NEW_SESSION)
+    if messages is None:
+        check_depth(fields, body, limits.max_json_depth)
+    else:
+        check_levels({**fields, "messages": None}, limits.max_json_depth)
+    return _read_fields(fields, messages, limits, head)
+
+
+def _read_fields(
+    fields: JsonObject, plain: tuple[Message, ...] | None, limits: ReadLimits, head: RequestHead
+) -> ChatRequest:
+    """The request with any fields. `plain` are the messages, if they are plain."""
+    given = {name: value for name, value in fields.items() if value is not None}
+    model = read_model(given.get("model"))
+    if "messages" not in given:
+        raise BadRequest("messages: is required.")
+    messages = read_any_messages(given["messages"], limits.max_messages) if plain is None else plain
+    stream = "stream" in given and read_flag(given["stream"], "stream")
     session: dict[str, Any] = read_session(head)
-    if "session_id" not in session:
+    if plain is None and "session_id" not in session:
         _check_results(messages)
-    if fields.get("stream_options") is not None:
-        _check_stream_options(fields["stream_options"], stream)
-    set_fields = {name: value for name, value in fields.items() if value is not None}
-    for name in _REFUSED & set_fields.keys():
+    if "stream_options" in given:
+        _check_stream_options(given["stream_options"], stream)
+    for name in _REFUSED & given.keys():
         raise BadRequest(f"{name}: is not supported; use tools and tool_choice.")
     return ChatRequest(
         messages,
@@ -77,25 +96,33 @@ def read_chat_completion(body: bytes, limits: ReadLimits, head: RequestHead) -> 
         None,
         stream,
         model=model,
-        options=_read_options(set_fields),
-        unknown={name: value for name, value in set_fields.items() if name not in _KNOWN} or None,
-        **{name: read(set_fields[name]) for name, read in _TOOL_READERS.items() if name in set_fields},
+        options=_read_options(given),
+        unknown=None
+        if given.keys() <= _KNOWN
+        else {name: value for name, value in given.items() if name not in _KNOWN},
+        **{name: read(given[name]) for name, read in _TOOL_READERS.items() if name in given},
         **session,
     )
 
 
 def _read_options(given: JsonObject) -> Options:
-    asked: dict[str, Any] = {name: read(given[name]) for name, read in _OPTION_READERS.items() if name in given}
+    """The options among the fields that are not null. They are read in the order in which the client wrote them."""
+    asked: dict[str, Any] = {
+        name: _OPTION_READERS[name](value) for name, value in given.items() if name in _OPTION_READERS
+    }
     asked.pop("n", None)
-    limits = [asked.pop(name) for name in ("max_tokens", "max_completion_tokens") if name in asked]
-    if limits:
-        asked["max_output_tokens"] = min(limits)
-    more = {name: asked.pop(name) for name in _OPENAI_ONLY if name in asked}
-    if more.get("modalities") == ["text"]:
-        # What every provider does.
-        del more["modalities"]
-    if more:
-        asked["more"] = more
+    if not asked:
+        return NO_OPTIONS
+    if not _LIMITS.isdisjoint(asked):
+        asked["max_output_tokens"] = min([asked.pop(name) for name in _LIMITS if name in asked])
+    if not _OPENAI_ONLY.isdisjoint(asked):
+        more = {name: value for name, value in asked.items() if name in _OPENAI_ONLY}
+        asked = {name: value for name, value in asked.items() if name not in _OPENAI_ONLY}
+        if more.get("modalities") == ["text"]:
+            # What every provider does.
+            del more["modalities"]
+        if more:
+            asked["more"] = more
     return Options(**asked) if asked else NO_OPTIONS
 
 
@@ -181,17 +208,13 @@ _OPTION_READERS: Final[dict[str, Callable[[Json], Any]]] = {
 }
 _TOOL_READERS: Final[dict[str, Callable[[Json], Any]]] = {"tools": read_typed_tools, "tool_choice": read_typed_choice}
 # Options that only OpenAI's own wire has.
-_OPENAI_ONLY = (
-    "logit_bias",
-    "logprobs",
-    "top_logprobs",
-    "metadata",
-    "service_tier",
-    "store",
-    "prediction",
-    "modalities",
-    "audio",
+_OPENAI_ONLY = frozenset(
+    {
+        *("logit_bias", "logprobs", "top_logprobs", "metadata", "service_tier", "store", "prediction", "modalities"),
+        "audio",
+    }
 )
+_LIMITS = frozenset({"max_tokens", "max_completion_tokens"})
 _REFUSED = frozenset({"functions", "function_call"})
 _PLAIN_FIELDS = frozenset({"model", "messages", "stream"})
 _KNOWN = _PLAIN_FIELDS | {"stream_options"} | _OPTION_READERS.keys() | _TOOL_READERS.keys()

@@ -50,17 +50,20 @@ def render_message(answer: WholeAnswer, limits: Sequence[LimitState] = ()) -> Ht
         "content": _content_of(reply),
         **stop_object(reply.finish_reason, reply.stop, answer.request),
     }
-    made = make_answer(answer, str(answer.request_id), limits, orjson.dumps(body))
-    return made.with_fields(id_field(answer.request_id) + render_anthropic_limits(limits, answer.at))
+    return make_answer(answer, str(answer.request_id), _lines_of(answer, limits), orjson.dumps(body))
 
 
 def render_count(answer: WholeAnswer, limits: Sequence[LimitState] = ()) -> HttpAnswer:
     """The number of tokens that a provider would be sent."""
     request_id = str(answer.request_id).encode("ascii")
-    fields = b"content-type: application/json\r\nx-request-id: %b\r\n" % request_id + id_field(answer.request_id)
-    if limits:
-        fields += render_limits(limits) + render_anthropic_limits(limits, answer.at)
+    fields = b"content-type: application/json\r\nx-request-id: %b\r\n" % request_id + _lines_of(answer, limits)
     return HttpAnswer(200, fields, orjson.dumps({"input_tokens": answer.usage.prompt_tokens}))
+
+
+def _lines_of(answer: WholeAnswer, limits: Sequence[LimitState]) -> bytes:
+    """The header lines that are Anthropic's own, and the limits."""
+    line = id_field(answer.request_id)
+    return line + render_limits(limits) + render_anthropic_limits(limits, answer.at) if limits else line
 
 
 def id_field(request_id: UUID) -> bytes:

@@ -1,0 +1,89 @@
+"""OpenAI's and Anthropic's header fields for limits, beside the standard's."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pg_trio.domain.limits import LimitPolicy, LimitsLeft, LimitState
+from pg_trio.surfaces.limit_headers import render_limits
+from pg_trio.surfaces.v1.model_limits import render_all_limits, render_anthropic_limits, render_openai_limits
+
+MINUTE = LimitPolicy("minute", 600, 60)
+HOUR = LimitPolicy("hour", 10_000, 3600)
+TOKENS = LimitPolicy("token_tokens", 90_000, 60, "tokens")
+AT_ONCE = LimitPolicy("token_concurrent", 8, None, "concurrent-requests")
+
+
+def _lines(rendered: bytes) -> dict[str, str]:
+    return dict(line.split(": ", 1) for line in rendered.decode("ascii").split("\r\n")[:-1])
+
+
+def test_the_limit_with_the_least_left_is_told() -> None:
+    lines = _lines(render_openai_limits([LimitState(MINUTE, 599, 1), LimitState(HOUR, 10, 1)]))
+
+    assert lines == {
+        "x-ratelimit-limit-requests": "10000",
+        "x-ratelimit-remaining-requests": "10",
+        "x-ratelimit-reset-requests": "59m57s",
+    }
+
+
+def test_each_kind_has_its_own_lines() -> None:
+    lines = _lines(render_openai_limits([LimitState(MINUTE, 0, 1), LimitState(TOKENS, 90_000, 0)]))
+
+    assert ("0", "1m0s") == (lines["x-ratelimit-remaining-requests"], lines["x-ratelimit-reset-requests"])
+    assert ("90000", "0s") == (lines["x-ratelimit-remaining-tokens"], lines["x-ratelimit-reset-tokens"])
+
+
+def test_anthropic_is_told_the_moment() -> None:
+    lines = _lines(render_anthropic_limits([LimitState(TOKENS, 45_000, 1)], 1_800_000_000.0))
+
+    assert "2027-01-15T08:00:30Z" == lines["anthropic-ratelimit-tokens-reset"]
+
+
+def test_what_nobody_counted_is_told_by_the_standard_alone() -> None:
+    assert b"" == render_openai_limits([LimitState(AT_ONCE)])
+    assert render_limits([LimitState(AT_ONCE)]) == render_all_limits([LimitState(AT_ONCE)])
+
+
+@pytest.mark.parametrize("states", [(), LimitsLeft((), ())])
+def test_without_limits_there_are_no_lines(states: LimitsLeft) -> None:
+    assert b"" == render_all_limits(states)
+
+
+_QUOTAS = st.integers(1, 2**40)
+_OF_REQUESTS = st.tuples(st.sampled_from(["minute", "hour"]), _QUOTAS, st.sampled_from([60, 3600]))
+_POLICIES = _OF_REQUESTS.map(lambda fields: LimitPolicy(*fields)) | st.sampled_from([TOKENS, AT_ONCE])
+
+
+@st.composite
+def _states(draw: st.DrawFn) -> list[LimitState]:
+    policies = draw(st.lists(_POLICIES, max_size=5))
+    left = [draw(st.none() | st.integers(0, policy.quota)) for policy in policies]
+    return [LimitState(policy, one, draw(st.integers(0, 3600))) for policy, one in zip(policies, left, strict=True)]
+
+
+@given(_states())
+def test_an_answer_has_the_lines_of_both(states: list[LimitState]) -> None:
+    expected = render_limits(states) + render_openai_limits(states) if states else b""
+
+    assert expected == render_all_limits(states)
+    left = LimitsLeft(tuple(one.policy for one in states), [(one.remaining, one.next_s) for one in states])
+    assert expected == render_all_limits(left)
+
+
+@given(_states())
+def test_no_other_limit_has_a_smaller_share_left(states: list[LimitState]) -> None:
+    lines = _lines(render_openai_limits(states))
+
+    for unit, kind in ((None, "requests"), ("tokens", "tokens")):
+        of_kind = [one for one in states if one.policy.unit == unit and one.remaining is not None]
+        if f"x-ratelimit-limit-{kind}" in lines:
+            told = float(Fraction(int(lines[f"x-ratelimit-remaining-{kind}"]), int(lines[f"x-ratelimit-limit-{kind}"])))
+            assert told == min(one.remaining / one.policy.quota for one in of_kind if one.remaining is not None)
+        else:
+            assert all(one.remaining == one.policy.quota for one in of_kind)
