@@ -23,9 +23,10 @@ def fork_workers(path: Path, configuration: Configuration | None = None) -> Fork
 
     Workers that get the text of `configuration` do not read it again.
     """
-    load()
     if configuration is not None:
         compile_rules(find_rules(configuration.settings.projects.values()), RULES_LIMIT_S)
+    # Modules take the place of what reading and compiling have left.
+    load()
     return start_fork_server(partial(_serve, path, configuration))
 
 
