@@ -30,7 +30,12 @@ def local(scheme: str, rest: str = "") -> str:
 )
 def test_trust_store_is_read_for_https_alone(monkeypatch: pytest.MonkeyPatch, text: str, expected: int) -> None:
     made: list[ssl.SSLContext] = []
-    monkeypatch.setattr(transports, "client_context", lambda: made.append(client_context()) or made[-1])
+
+    def make() -> ssl.SSLContext:
+        made.append(client_context())
+        return made[-1]
+
+    monkeypatch.setattr(transports, "client_context", make)
 
     transports.open_direct(parse_settings(text, "test.toml", Path(), {}))
 
