@@ -12,7 +12,7 @@ import pytest
 from pg_trio.cli import COMMANDS, make_parser
 
 # Loaded by `import pg_trio.cli`, whatever the command.
-HEAVY = ("trio", "cattrs", "jsonschema_rs", "quart", "hypercorn", "structlog", "re2", "sqlite3", "ssl")
+HEAVY = ("trio", "cattrs", "jsonschema_rs", "quart", "hypercorn", "asyncio", "re2", "sqlite3", "ssl")
 _PROGRAM = """
 import json, sys
 from pg_trio.cli import main
@@ -43,7 +43,7 @@ def test_each_file_has_the_command_of_its_name(name: str) -> None:
 
 # What a worker has no use for, as long as no request or setting asks for it.
 UNUSED = (
-    *("httpx", "quart", "hypercorn", "opentelemetry", "prometheus_client", "jsonschema", "rich"),
+    *("httpx", "quart", "hypercorn", "opentelemetry", "prometheus_client", "jsonschema", "rich", "asyncio"),
     *("tarfile", "pg_trio.simulator", "pg_trio.server.supervisor"),
 )
 _WORKER = """
