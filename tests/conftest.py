@@ -32,7 +32,9 @@ def pytest_configure() -> None:
 def one_trust_store() -> Iterator[None]:
     """Gateways in the tests' own process share one TLS context: loading the platform's trust store takes 18 ms."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pg_trio.transport.direct.client_context", cache(client_context))
+        shared = cache(client_context)
+        for module in ("pg_trio.transport.connect", "pg_trio.transports"):
+            patch.setattr(f"{module}.client_context", shared)
         yield
 
 

@@ -60,7 +60,7 @@ from pg_trio.surfaces.v1.embeddings.embedding_answer import write_vectors
 from pg_trio.traces import Traces, open_traces
 from pg_trio.transport.direct import DirectTransport
 from pg_trio.transport.prewarm import keep_warm
-from pg_trio.transports import list_warm, open_transports
+from pg_trio.transports import list_warm, open_direct, open_transports
 from pg_trio.web.asgi_call import event_bytes
 from pg_trio.web.asgi_types import AsgiEvent
 from pg_trio.web.idempotent_call import KeyTerms
@@ -258,7 +258,7 @@ async def open_gateway(
     recorders = make_recorders(settings, stores, metering, traces)
     for subscriber in around.live:
         stack.enter_context(recorders.watch(subscriber))
-    direct = DirectTransport(settings.upstream)
+    direct = open_direct(settings)
     transports = open_transports(settings, direct, stack)
     playground = PlaygroundTokens(stores.tokens, settings.projects)
     pipeline, compiler = make_pipeline(settings, evolve(stores, tokens=playground), transports, recorders)

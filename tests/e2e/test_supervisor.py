@@ -17,6 +17,7 @@ from pg_trio.errors import WorkersFailed
 from pg_trio.server import supervisor as limits
 from pg_trio.server.status_file import StatusFile
 from pg_trio.server.supervisor import Supervisor, Worker
+from pg_trio.server.worker_files import GO, LEAVING
 from tests.support.processes import is_running, wait_until
 
 # Ready where its file of starts is shorter than the first argument or longer than the second; else killed before it is.
@@ -123,12 +124,12 @@ async def test_signal_to_stop_may_come_with_the_word_to_accept(tmp_path: Path) -
 
     with theirs:
         async with worker.control, trio.open_nursery() as nursery:
-            nursery.start_soon(supervisor._tell, worker, limits.GO)
-            nursery.start_soon(supervisor._tell, worker, limits.LEAVING)
+            nursery.start_soon(supervisor._tell, worker, GO)
+            nursery.start_soon(supervisor._tell, worker, LEAVING)
         told = await theirs.recv(10)
     await process.wait()
 
-    assert limits.GO + limits.LEAVING == bytes(sorted(told))
+    assert GO + LEAVING == bytes(sorted(told))
 
 
 async def test_old_worker_that_stays_is_killed(

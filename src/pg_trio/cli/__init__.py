@@ -15,6 +15,13 @@ if sys.argv[1:2] == ["serve"]:
     remember_reloads()
 # isort: split
 
+from pg_trio.server.unkept_sources import keep_no_generated_sources
+
+if sys.argv[1:2] in (["serve"], ["worker"]):
+    # Before the first class is made.
+    keep_no_generated_sources()
+# isort: split
+
 import argparse
 from collections.abc import Iterable, Sequence
 from importlib import import_module

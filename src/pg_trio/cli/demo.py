@@ -12,21 +12,20 @@ import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 from uuid import UUID
 
-import httpx
 import trio
 from attrs import evolve, frozen
 
 from pg_trio.cli.fork_workers import fork_workers
-from pg_trio.cli.supervise import supervise
 from pg_trio.config import read_configuration
 from pg_trio.config.settings import Settings
 from pg_trio.errors import ConfigError, StoreError, WorkersFailed
 from pg_trio.server.fork_server import ForkServer
-from pg_trio.simulator import Simulator, serve_simulator
-from pg_trio.store.operator_admin import OperatorAdmin
-from pg_trio.store.token_admin import TokenAdmin
+
+if TYPE_CHECKING:
+    from pg_trio.simulator import Simulator
 
 PROJECT = UUID("6f1c6e2d-5d0c-4f3b-9c7e-0d2f5a3b9e10")
 SIMULATED = "simulated"
@@ -70,6 +69,12 @@ def run_demo(bind: str | None, workers: int | None, admin_bind: str | None = Non
 async def _serve(
     path: Path, forks: ForkServer | None, bind: str | None, workers: int | None, admin_bind: str | None
 ) -> None:
+    # After the fork: workers do not need these.
+    from pg_trio.cli.supervise import supervise
+    from pg_trio.simulator import serve_simulator
+    from pg_trio.store.operator_admin import OperatorAdmin
+    from pg_trio.store.token_admin import TokenAdmin
+
     # Settings in the environment are for the real gateway, not for this one.
     environ = {name: value for name, value in os.environ.items() if not name.startswith("PG_TRIO_")}
     async with trio.open_nursery() as nursery:
@@ -112,6 +117,8 @@ def find_keys(environ: Mapping[str, str]) -> list[FoundProvider]:
 
 async def find_ollama(environ: Mapping[str, str]) -> list[FoundProvider]:
     """An Ollama on its usual port (or $OLLAMA_BASE_URL) with its first model; nothing if there is none."""
+    import httpx
+
     base_url = environ.get("OLLAMA_BASE_URL") or "http://localhost:11434/v1"
     try:
         async with httpx.AsyncClient(timeout=OLLAMA_PROBE_S, trust_env=False) as client:

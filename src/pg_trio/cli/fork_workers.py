@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import sys
 from functools import partial
 from pathlib import Path
@@ -10,12 +11,13 @@ from pathlib import Path
 from pg_trio.cli import run_command
 from pg_trio.cli.worker import load, serve_worker
 from pg_trio.config.loading import Configuration
-from pg_trio.preparation import compile_rules, find_rules
+from pg_trio.preparation import compile_rules, compile_schemas, find_rules
 from pg_trio.server.fork_server import ForkServer, start_fork_server
 from pg_trio.server.worker_files import WorkerFiles
 
-# The start waits for it.
+# The start waits for them.
 RULES_LIMIT_S = 0.3
+SCHEMAS_LIMIT_S = 0.05
 
 
 def fork_workers(path: Path, configuration: Configuration | None = None) -> ForkServer | None:
@@ -23,9 +25,15 @@ def fork_workers(path: Path, configuration: Configuration | None = None) -> Fork
 
     Workers that get the text of `configuration` do not read it again.
     """
-    load()
     if configuration is not None:
-        compile_rules(find_rules(configuration.settings.projects.values()), RULES_LIMIT_S)
+        projects = configuration.settings.projects.values()
+        compile_rules(find_rules(projects), RULES_LIMIT_S)
+        compile_schemas(projects, SCHEMAS_LIMIT_S)
+        # Otherwise collections during the imports would scan what was read again and again.
+        gc.collect()
+        gc.freeze()
+    # Modules take the place of what reading and compiling have left.
+    load()
     return start_fork_server(partial(_serve, path, configuration))
 
 

@@ -58,7 +58,6 @@ def run(arguments: argparse.Namespace) -> int:
         return run_demo(arguments.bind, arguments.workers, arguments.admin_bind)
     from pg_trio.cli.fork_workers import fork_workers
     from pg_trio.cli.notes import describe_notes
-    from pg_trio.cli.supervise import announce, supervise
     from pg_trio.config import read_configuration
 
     path = find_configuration(arguments.config).absolute()
@@ -71,6 +70,9 @@ def run(arguments: argparse.Namespace) -> int:
     given = {name: value for name, value in changes.items() if value is not None}
     settings = evolve(settings, server=evolve(settings.server, **given))
     forks = fork_workers(path, configuration)
+    # After the fork: workers do not need it.
+    from pg_trio.cli.supervise import announce, supervise
+
     configuration = evolve(configuration, settings=settings)
     trio.run(partial(supervise, path, configuration, partial(announce, settings), forks))
     return 0

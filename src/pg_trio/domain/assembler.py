@@ -29,6 +29,18 @@ class _Call:
         self.arguments = StringIO()
 
 
+class _Text:
+    """What is kept of a text: the answer's own, its calls, its blocks of signed reasoning, the block under way."""
+
+    __slots__ = ("answer", "block", "blocks", "calls")
+
+    def __init__(self) -> None:
+        self.answer = StringIO()
+        self.calls: list[_Call] = []
+        self.blocks: list[Reasoning] = []
+        self.block: list[str] = []
+
+
 class Assembler:
     """Collects a stream's events.
 
@@ -38,10 +50,6 @@ class Assembler:
     """
 
     __slots__ = (
-        "_block",
-        "_blocks",
-        "_calls",
-        "_keeps_text",
         "_reasoning",
         "_text",
         "characters",
@@ -55,16 +63,12 @@ class Assembler:
     )
 
     def __init__(self, *, keeps_text: bool = True, keeps_reasoning: bool = False) -> None:
-        self._keeps_text = keeps_text
+        # None where only counts are kept: most streams.
+        self._text = _Text() if keeps_text else None
         self._reasoning = StringIO() if keeps_reasoning else None
         self.has_calls = False
         # The part of `characters` that is reasoning.
         self.reasoned = 0
-        self._text = StringIO()
-        self._calls: list[_Call] = []
-        # Signed blocks of reasoning, and the text of the one under way.
-        self._blocks: list[Reasoning] = []
-        self._block: list[str] = []
         # Characters that the model wrote, reasoning included, because providers count it as completion.
         self.characters = 0
         self.id: str | None = None
@@ -78,15 +82,15 @@ class Assembler:
         # The most frequent event first: this runs once a token.
         if isinstance(event, ContentDelta):
             self.characters += len(event.text)
-            if self._keeps_text:
-                self._text.write(event.text)
+            if self._text is not None:
+                self._text.answer.write(event.text)
         elif isinstance(event, ToolCallDelta):
             self._add_to_call(event)
         elif isinstance(event, ReasoningDelta):
             self.characters += len(event.text)
             self.reasoned += len(event.text)
-            if self._keeps_text:
-                self._add_block(event)
+            if self._text is not None:
+                _add_block(self._text, event)
             if self._reasoning is not None:
                 self._reasoning.write(event.text)
         elif isinstance(event, Opened):
@@ -112,34 +116,35 @@ class Assembler:
 
     def reply_so_far(self) -> Reply:
         """The received part of the answer; an incomplete one has the finish reason `error`. Only with `keeps_text`."""
-        assert self._keeps_text, "nothing was kept to make a reply of"
-        content = self._text.getvalue()
+        text = self._text
+        assert text is not None, "nothing was kept to make a reply of"
+        content = text.answer.getvalue()
         return Reply(
             id=self.id or "",
             model=self.model or "",
-            content=None if self._calls and not content else content,
+            content=None if text.calls and not content else content,
             finish_reason=self.finish_reason or "error",
             usage=self.reported,
             tool_calls=tuple(
-                [ToolCall(call.id, call.name, call.arguments.getvalue(), call.signature) for call in self._calls]
+                [ToolCall(call.id, call.name, call.arguments.getvalue(), call.signature) for call in text.calls]
             ),
             reasoning=None if self._reasoning is None else self._reasoning.getvalue() or None,
-            reasoning_blocks=tuple(self._blocks),
+            reasoning_blocks=tuple(text.blocks),
             stop=self.stop,
         )
 
     def text_so_far(self) -> str:
         """The answer's own text. Only with `keeps_text`."""
-        assert self._keeps_text, "nothing was kept to make a text of"
-        return self._text.getvalue()
+        assert self._text is not None, "nothing was kept to make a text of"
+        return self._text.answer.getvalue()
 
     def go_on(self, *, keeps_what_came: bool) -> Assembler:
         """An assembler for the stream that continues this answer or begins it anew. It counts that stream only."""
-        following = Assembler(keeps_text=self._keeps_text)
+        following = Assembler(keeps_text=self._text is not None)
         following.id = self.id
         following.model = self.model
-        if self._keeps_text and keeps_what_came:
-            following._text.write(self._text.getvalue())
+        if self._text is not None and following._text is not None and keeps_what_came:
+            following._text.answer.write(self._text.answer.getvalue())
         return following
 
     def usage(self, prompt_characters: int) -> Usage:
@@ -150,24 +155,27 @@ class Assembler:
 
     def _end_here(self) -> None:
         """The answer is what there is of it. Half a call is none, and a client that stops makes none."""
-        self._calls = []
+        if self._text is not None:
+            self._text.calls = []
         self.id, self.model = self.id or "", self.model or ""
-
-    def _add_block(self, delta: ReasoningDelta) -> None:
-        if delta.text:
-            self._block.append(delta.text)
-        if delta.signature is not None:
-            if delta.signature:
-                self._blocks.append(Reasoning("".join(self._block), delta.signature))
-            self._block = []
-        elif delta.data is not None:
-            self._blocks.append(Reasoning("", data=delta.data))
 
     def _add_to_call(self, delta: ToolCallDelta) -> None:
         self.has_calls = True
         self.characters += len(delta.arguments) + len(delta.name or "")
-        if not self._keeps_text:
+        text = self._text
+        if text is None:
             return
         if delta.id is not None and delta.name is not None:
-            self._calls.append(_Call(delta.id, delta.name, delta.signature))
-        self._calls[delta.index].arguments.write(delta.arguments)
+            text.calls.append(_Call(delta.id, delta.name, delta.signature))
+        text.calls[delta.index].arguments.write(delta.arguments)
+
+
+def _add_block(text: _Text, delta: ReasoningDelta) -> None:
+    if delta.text:
+        text.block.append(delta.text)
+    if delta.signature is not None:
+        if delta.signature:
+            text.blocks.append(Reasoning("".join(text.block), delta.signature))
+        text.block = []
+    elif delta.data is not None:
+        text.blocks.append(Reasoning("", data=delta.data))

@@ -44,6 +44,9 @@ class UpstreamResponse(Protocol):
     def headers(self) -> Mapping[str, str]:
         """Names in lower case; of a repeated name the last one."""
 
+    def forget_headers(self) -> None:
+        """They were read: a stream need not keep them to its end."""
+
     def receive_nowait(self) -> bytes | None:
         """The rest of the body, if all of it is here and needs no decoding; None: `receive_some` has it."""
 

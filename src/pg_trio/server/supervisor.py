@@ -39,7 +39,7 @@ from pg_trio.server.early_reload import reload_was_asked
 from pg_trio.server.forking import Forks, start_process
 from pg_trio.server.nameless_file import open_nameless_file
 from pg_trio.server.status_file import StatusFile
-from pg_trio.server.worker_files import WorkerFiles, WorkerProcess
+from pg_trio.server.worker_files import GO, LEAVING, READY, WorkerFiles, WorkerProcess
 
 logger = logging.getLogger("pg_trio.supervisor")
 
@@ -59,10 +59,6 @@ LAST_KILLED_PAUSE_S = 1.0
 KILL_AFTER_DRAIN_S = 5.0
 # The time for the kernel to end a killed process; during a disk's failure it may take longer.
 KILLED_S = 2.0
-READY = b"ready"
-# The messages to a worker, one byte each: accept connections; the whole gateway is about to stop.
-GO = b"g"
-LEAVING = b"l"
 # A dead worker's last message is already in its control socket.
 LAST_WORDS_S = 1.0
 

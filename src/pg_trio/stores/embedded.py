@@ -206,3 +206,4 @@ async def watch_shared_memory(shared: SharedFile, spend: SharedSpend, make_fill:
             renewals.succeeded()
         spend.reap()
         shared.segment.tell_counters()
+        shared.segment.let_pages_go()

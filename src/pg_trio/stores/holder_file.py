@@ -151,6 +151,7 @@ class HolderFile:
             opened.shared.renew(await self._make_fill())
         opened.spend.reap()
         opened.shared.segment.tell_counters()
+        opened.shared.segment.let_pages_go()
 
     def _is_of_last_month(self, segment: Segment) -> bool:
         created_s = read_created_s(segment)

@@ -46,6 +46,7 @@ HELD_CHARS = 262_144
 
 _NO_REASON = b',"finish_reason":null}'
 _ROLE_CHOICE = b'{"index":0,"delta":{"role":"assistant","content":""}' + _NO_REASON
+_DELTA = b'{"index":0,"delta":{'
 _END_OF_DELTA = b"}" + _NO_REASON
 _END_OF_CALL = b"]}" + _NO_REASON
 
@@ -73,15 +74,13 @@ class ChunkWriter:
 
     __slots__ = (
         "_blocks",
+        "_choices_bytes",
         "_created",
         "_end",
         "_first",
         "_held",
         "_held_chars",
         "_id",
-        "_of_call",
-        "_of_choices",
-        "_of_delta",
         "_of_text",
         "_role_is_due",
         "_shows_reasoning",
@@ -104,13 +103,19 @@ class ChunkWriter:
         self._held: list[str] = []
         self._held_chars = 0
         self._blocks = 0
-        # The beginning of the chunks of each kind.
-        self._of_text = self._of_call = self._of_choices = self._of_delta = b""
+        # The beginning of a chunk with text, and how much of it every chunk begins with. Other kinds are rarer: a
+        # stream should not keep their beginnings.
+        self._of_text = b""
+        self._choices_bytes = 0
 
     @property
     def is_open(self) -> bool:
         """Whether chunks can be rendered, because an `Opened` was rendered."""
-        return bool(self._of_choices)
+        return bool(self._of_text)
+
+    @property
+    def _of_choices(self) -> bytes:
+        return self._of_text[: self._choices_bytes]
 
     def render(self, event: Event) -> bytes:
         """The chunk for an event; empty if the event has none.
@@ -137,7 +142,7 @@ class ChunkWriter:
             return b""
         if self._role_is_due:
             self._role_is_due = False
-            self._begin_chunks()
+            self._begin_chunks(self._of_choices)
         elif self._first:
             rendered, self._first = self._first + rendered, b""
         return rendered
@@ -163,7 +168,8 @@ class ChunkWriter:
             # OpenAI's first delta of a call has empty arguments.
             rest = ToolCallDelta(delta.index, None, None, delta.arguments)
             return self._render_call(evolve(delta, arguments="")) + self._render_call(rest)
-        return self._of_call + _dump_call(delta) + _END_OF_CALL + self._end
+        role = b'"role":"assistant","content":null,' if self._role_is_due else b""
+        return self._of_choices + _DELTA + role + b'"tool_calls":[' + _dump_call(delta) + _END_OF_CALL + self._end
 
     def _render_reasoning(self, delta: ReasoningDelta) -> bytes:
         fields = []
@@ -181,7 +187,7 @@ class ChunkWriter:
             return b""
         # The content is empty, as in the first chunk of OpenAI's streams.
         role = b'"role":"assistant","content":"",' if self._role_is_due else b""
-        return self._of_delta + role + b",".join(fields) + _END_OF_DELTA + self._end
+        return self._of_choices + _DELTA + role + b",".join(fields) + _END_OF_DELTA + self._end
 
     def _end_block(self, delta: ReasoningDelta) -> Reasoning | None:
         """The complete block that ends with this delta. None if no block ends, or if its text was too long to hold."""
@@ -210,23 +216,20 @@ class ChunkWriter:
     def _open(self, opened: Opened) -> None:
         # A copy: orjson 3.13 leaves the shortest text in a buffer of 4 KB, for as long as it is kept.
         self._id = self._id or b"%b" % _dump(completion_id(opened.id))
-        self._of_choices = b'data: {"id":%b,"object":"chat.completion.chunk","created":%b,"model":%b,"choices":[' % (
+        choices = b'data: {"id":%b,"object":"chat.completion.chunk","created":%b,"model":%b,"choices":[' % (
             self._id,
             self._created,
             _dump(opened.model),
         )
         if self._style.opens_with_role and self._role_is_due:
             self._role_is_due = False
-            self._first = (
-                self._of_choices + b'{"index":0,"delta":{"role":"assistant","content":""}' + _NO_REASON + self._end
-            )
-        self._begin_chunks()
+            self._first = choices + b'{"index":0,"delta":{"role":"assistant","content":""}' + _NO_REASON + self._end
+        self._begin_chunks(choices)
 
-    def _begin_chunks(self) -> None:
-        delta = self._of_delta = self._of_choices + b'{"index":0,"delta":{'
+    def _begin_chunks(self, choices: bytes) -> None:
         role = b'"role":"assistant",' if self._role_is_due else b""
-        self._of_text = delta + role + b'"content":'
-        self._of_call = delta + role + (b'"content":null,' if role else b"") + b'"tool_calls":['
+        self._of_text = choices + _DELTA + role + b'"content":'
+        self._choices_bytes = len(choices)
 
 
 def _dump(value: object) -> bytes:

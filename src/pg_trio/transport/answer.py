@@ -16,6 +16,7 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import httptools
 
@@ -24,6 +25,10 @@ from pg_trio.transport.head_repair import HopelessHead, repair_head
 
 # A chunk of one byte costs five ("1\r\n…\r\n"); eight leaves room for a longer size.
 _FRAMING_BYTES_PER_BODY_BYTE = 8
+# What is left of the headers once they were dropped.
+_NO_FIELDS: dict[bytes, bytes] = {}
+_FRAMED_FIELDS = {b"transfer-encoding": b""}
+_to_lower = bytes.lower
 
 
 class Answer:
@@ -44,6 +49,8 @@ class Answer:
     _unread = b""
     _parser: httptools.HttpResponseParser | None = None
 
+    fields: dict[bytes, bytes]
+
     def __init__(self, max_head_bytes: int, max_body_bytes: int) -> None:
         self._max_head_bytes = max_head_bytes
         self.max_body_bytes = max_body_bytes
@@ -63,6 +70,10 @@ class Answer:
     def headers(self) -> Mapping[str, str]:
         """Names in lower case; of a repeated name the last one."""
         return _Headers(self.fields)
+
+    def forget_headers(self) -> None:
+        """Drop the headers: a stream would keep some kilobytes of them to its end."""
+        self.fields = _FRAMED_FIELDS if self._says_its_end() else _NO_FIELDS
 
     def take_body(self) -> bytes:
         """The body's bytes that arrived since the last call."""
@@ -87,8 +98,8 @@ class Answer:
         body_bytes = self._body_bytes
         if body_bytes > self.max_body_bytes:
             raise UpstreamNonsense(f"answer's body is over {self.max_body_bytes} bytes")
-        framing_bytes = self._wire_bytes - body_bytes
-        if framing_bytes > self._max_head_bytes + _FRAMING_BYTES_PER_BODY_BYTE * body_bytes:
+        # Of the framing.
+        if self._wire_bytes - body_bytes > self._max_head_bytes + _FRAMING_BYTES_PER_BODY_BYTE * body_bytes:
             what = "framing" if self.has_head else "head"
             raise UpstreamNonsense(f"answer's {what} is over {self._max_head_bytes} bytes")
 
@@ -99,7 +110,7 @@ class Answer:
 
     def _begin_head(self) -> None:
         """Let a new parser begin."""
-        self.fields: dict[bytes, bytes] = {}
+        self.fields = {}
         self._parser = parser = httptools.HttpResponseParser(self)
         parser.set_dangerous_leniencies(lenient_spaces_after_chunk_size=True)
 
@@ -155,9 +166,12 @@ class Answer:
     def _end_with_connection(self) -> None:
         if not self.has_head:
             raise UpstreamBroken("connection closed before an answer came")
-        if b"content-length" in self.fields or b"transfer-encoding" in self.fields:
+        if self._says_its_end():
             raise UpstreamBroken("connection closed before the answer was whole")
         self.is_whole = True
+
+    def _says_its_end(self) -> bool:
+        return b"content-length" in self.fields or b"transfer-encoding" in self.fields
 
     # llhttp's callbacks.
 
@@ -171,14 +185,15 @@ class Answer:
             raise _ExcessFound
 
     def on_headers_complete(self) -> None:
-        parser, fields = self._parser, self.fields
-        assert parser is not None
+        parser: Any = self._parser
+        fields = self.fields
         self.status = status = parser.get_status_code()
         if status < 200:
             fields.clear()
             return
-        # Trailers come to the fields as they were.
-        self.fields = dict(zip(map(bytes.lower, fields), fields.values()))  # noqa: B905 # of the same object
+        # Trailers come to the fields as they were, which the parser keeps as long as it lives.
+        self.fields = dict(zip(map(_to_lower, fields), fields.values()))  # noqa: B905 # of the same object
+        fields.clear()
         self.has_head = True
         self._keeps_alive = parser.should_keep_alive()
 

@@ -25,6 +25,7 @@ import trio
 from pg_trio.config.settings import UpstreamSettings
 from pg_trio.errors import OutOfResources, UpstreamUnreachable
 from pg_trio.transport.addresses import is_literal, is_public
+from pg_trio.transport.tls import client_context
 from pg_trio.transport.upstream_connection import Connection
 from pg_trio.transport.wire import Origin
 
@@ -50,9 +51,14 @@ Resolve: TypeAlias = Callable[[str, int], Awaitable[Sequence[Address]]]
 
 
 class Connector:
-    """Opens connections within the settings' limits. `resolve` is for tests: a name's addresses without DNS."""
+    """Opens connections within the settings' limits. `resolve` is for tests: a name's addresses without DNS.
 
-    def __init__(self, settings: UpstreamSettings, tls_context: ssl.SSLContext, resolve: Resolve | None = None) -> None:
+    `tls_context` None: the platform's trust store is read when the first connection with TLS is opened, in 20 ms.
+    """
+
+    def __init__(
+        self, settings: UpstreamSettings, tls_context: ssl.SSLContext | None, resolve: Resolve | None = None
+    ) -> None:
         self._connect_limit_s = settings.connect_timeout_ms / 1000
         self._tls_limit_s = settings.tls_timeout_ms / 1000
         self._tls_context = tls_context
@@ -92,6 +98,8 @@ class Connector:
     async def _start_tls(self, sock: socket.socket, origin: Origin) -> ssl.SSLSocket:
         # A cut connection is an error, not an end: otherwise a cut answer that ends with its connection would look
         # whole.
+        if self._tls_context is None:
+            self._tls_context = client_context()
         tls = self._tls_context.wrap_socket(
             sock, server_hostname=origin.host, do_handshake_on_connect=False, suppress_ragged_eofs=False
         )

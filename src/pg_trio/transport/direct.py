@@ -25,13 +25,15 @@ from pg_trio.transport.answer import Answer
 from pg_trio.transport.connect import Connector, Resolve
 from pg_trio.transport.pool import Pool
 from pg_trio.transport.response_reader import DirectResponse
-from pg_trio.transport.tls import client_context
 from pg_trio.transport.upstream_connection import Connection
 from pg_trio.transport.wire import Origin, encode_request, find_reachable_route
 
 
 class DirectTransport:
-    """Carries requests over its own pool of connections; see `domain.upstream.Transport`."""
+    """Carries requests over its own pool of connections; see `domain.upstream.Transport`.
+
+    For `tls_context` and `resolve` see `Connector`.
+    """
 
     def __init__(
         self,
@@ -41,7 +43,7 @@ class DirectTransport:
     ) -> None:
         self._head_bytes, self._body_bytes = settings.max_head_bytes, settings.max_body_bytes
         self._stream_bytes, self._idle_s = settings.max_stream_bytes, settings.pool_idle_ms / 1000
-        self._connector = Connector(settings, tls_context or client_context(), resolve)
+        self._connector = Connector(settings, tls_context, resolve)
         self._pool = Pool(settings.pool_idle_connections, self._idle_s)
 
     async def open_response(self, request: WireRequest) -> DirectResponse:

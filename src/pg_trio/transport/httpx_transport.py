@@ -130,6 +130,9 @@ class HttpxResponse:
         # Of a repeated name the last one, as the Transport protocol says; httpx would join them with commas.
         return {name.lower(): value for name, value in self._response.headers.multi_items()}
 
+    def forget_headers(self) -> None:
+        """See `domain.upstream.UpstreamResponse`: httpx needs them itself."""
+
     def receive_nowait(self) -> None:
         """See `domain.upstream.UpstreamResponse`: what httpx holds cannot be known."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 
 import trio
 
@@ -11,6 +12,8 @@ from pg_trio.transport.answer import Answer
 from pg_trio.transport.content_coding import BodyDecoder, decoder_for
 from pg_trio.transport.pool import Pool
 from pg_trio.transport.upstream_connection import Connection
+
+_NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
 class DirectResponse:
@@ -35,6 +38,11 @@ class DirectResponse:
             self._release(connection)
         else:
             self._connection = connection
+
+    def forget_headers(self) -> None:
+        """See `domain.upstream.UpstreamResponse`."""
+        self._answer.forget_headers()
+        self.headers = _NO_HEADERS
 
     def receive_nowait(self) -> bytes | None:
         """See `domain.upstream.UpstreamResponse`: most answers come whole with their head."""

@@ -150,6 +150,8 @@ class GatewayRoutes:
         # The server answers under the same id where it must answer in our place.
         link.request_id = head.request_id
         call = AsgiCall(head, template.surface, scope["headers"], receive, send, link)
+        # A stream would keep them to its end.
+        del scope, extensions
         if template.cors:
             call.cors = template.cors
         if template.outlives:

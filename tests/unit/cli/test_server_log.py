@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 from collections.abc import Iterator
+from io import StringIO
 from uuid import UUID
 
 import pytest
@@ -30,6 +32,13 @@ def restored() -> Iterator[None]:
     root.handlers, root.level = handlers, level
     for name in ROOMS:
         logging.getLogger(name).setLevel(logging.NOTSET)
+
+
+class Terminal(StringIO):
+    """Standard error, where a person looks."""
+
+    def isatty(self) -> bool:
+        return True
 
 
 def logged(capsys: pytest.CaptureFixture[str]) -> list[str]:
@@ -61,6 +70,43 @@ def test_console_is_a_line_for_people(capsys: pytest.CaptureFixture[str]) -> Non
     (line,) = logged(capsys)
     assert "[warning  ] a forged\\nline [pg_trio.web]" in line
     assert "\x1b" not in line
+
+
+def test_values_are_told_apart(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging()
+    given = {"port": 8080, "path": "/v1", "said": "two words", "colour": "\x1b[31m", "none": None}
+    logging.getLogger("pg_trio.web").warning("so", extra=given)
+
+    (line,) = logged(capsys)
+    assert "so [pg_trio.web] colour='\\x1b[31m' none=None path=/v1 port=8080 process=" in line
+    assert line.endswith("said='two words'")
+
+
+def test_traceback_is_below_its_line(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging()
+    try:
+        raise ValueError("wrong")
+    except ValueError:
+        logging.getLogger("pg_trio.web").exception("failed")
+
+    said, *traceback = logged(capsys)
+    assert "[error    ] failed [pg_trio.web]" in said
+    assert ("Traceback (most recent call last):", "ValueError: wrong") == (traceback[0], traceback[-1])
+
+
+def test_terminals_get_colours(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    for variables in ({}, {"NO_COLOR": "1"}):
+        monkeypatch.delenv("NO_COLOR", raising=False)
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        configure_logging()
+        logging.getLogger("pg_trio.web").warning("so")
+
+    coloured, plain = terminal.getvalue().splitlines()
+    assert "[\x1b[33m\x1b[1mwarning  \x1b[0m] \x1b[1mso\x1b[0m [" in coloured
+    assert "\x1b" not in plain
 
 
 async def test_lines_of_a_request_have_its_id(capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,8 +17,8 @@ import trio.testing
 from pg_trio.config.settings import ServerSettings
 from pg_trio.server.garbage import YOUNG
 from pg_trio.server.http1.types import ASGIApplication, Receive, Scope, Send
-from pg_trio.server.supervisor import GO, READY
 from pg_trio.server.worker import run_worker
+from pg_trio.server.worker_files import GO, READY
 from tests.support.http_servers import ProbeApp, answer, connected, request
 from tests.unit.server.test_garbage_collection import Knot, live, tie
 

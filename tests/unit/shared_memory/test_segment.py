@@ -305,3 +305,25 @@ def test_what_went_wrong_is_told_once(path: Path, caplog: pytest.LogCaptureFixtu
     told = [record.getMessage().partition("began: ")[2] for record in caplog.records]
     assert ["0 requests", "3 requests"] == [text[:10] for text in told]
     assert told[0].endswith("1 places were taken over from one")
+
+
+def mapped_kb(path: Path) -> int:
+    """KB of this file in this process's memory."""
+    lines = Path("/proc/self/smaps").read_text().splitlines()
+    start = next(index for index, line in enumerate(lines) if line.endswith(str(path)))
+    return int(next(line for line in lines[start:] if line.startswith("Rss:")).split()[1])
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="Linux tells it")
+def test_pages_go_after_all_slots_were_read(path: Path) -> None:
+    with closing(open_segment(path, slots=4096)) as segment:
+        offset = segment.find_slot(BUCKET, b"key")
+        segment.write(offset, FORM, 1, 2, 3)
+        assert segment.is_sound()
+        before = mapped_kb(path)
+
+        segment.let_pages_go()
+
+        assert (True, 0) == (before >= 256, mapped_kb(path))
+        assert (1, 2, 3) == segment.read(offset, FORM)
+        assert segment.is_sound()

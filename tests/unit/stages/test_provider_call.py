@@ -61,6 +61,9 @@ class FakeResponse:
     stalls: bool = False
     closed: bool = False
 
+    def forget_headers(self) -> None:
+        """Nothing: see UpstreamResponse."""
+
     def receive_nowait(self) -> bytes | None:
         return None
 
@@ -753,6 +756,9 @@ async def test_stream_that_comes_too_late_is_closed(autojump_clock: MockClock) -
 @define
 class ArrivedResponse(FakeResponse):
     """Its body is here; waiting for more of it never ends."""
+
+    def forget_headers(self) -> None:
+        """Nothing: see UpstreamResponse."""
 
     def receive_nowait(self) -> bytes | None:
         taken, self.pieces = b"".join(self.pieces), []

@@ -39,6 +39,9 @@ class FakeResponse:
     headers: Mapping[str, str] = field(factory=dict)
     closed: bool = False
 
+    def forget_headers(self) -> None:
+        """Nothing: see UpstreamResponse."""
+
     def receive_nowait(self) -> None:
         pass
 

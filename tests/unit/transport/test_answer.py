@@ -172,6 +172,26 @@ def test_unknown_transfer_coding_never_ends() -> None:
         answer.feed(b"")
 
 
+def test_dropped_headers_still_tell_a_cut() -> None:
+    answer = make_answer()
+    answer.feed(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhello")
+
+    answer.forget_headers()
+
+    with pytest.raises(UpstreamBroken):
+        answer.feed(b"")
+
+
+def test_dropped_headers_still_tell_an_end() -> None:
+    answer = make_answer()
+    answer.feed(b"HTTP/1.1 200 OK\r\nServer: x\r\n\r\nhello")
+
+    answer.forget_headers()
+    answer.feed(b"")
+
+    assert ({}, True) == (answer.fields, answer.is_whole)
+
+
 def test_trailers_are_not_headers() -> None:
     answer = make_answer()
 

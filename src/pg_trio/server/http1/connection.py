@@ -248,9 +248,11 @@ class LaneConnection:
         self._phase = Phase.SERVING
         self._exchange = exchange = LaneExchange(self, head)
         mount = self._lane.mount
-        scope = make_scope(head, mount, self._peer, self._server, exchange.link)
         try:
-            await mount.app(scope, exchange.receive, exchange.send)
+            # No name for the scope: a stream would keep it to its end.
+            await mount.app(
+                make_scope(head, mount, self._peer, self._server, exchange.link), exchange.receive, exchange.send
+            )
         except Exception:
             if self._phase in OVER:
                 logger.debug("application error after its request was over", exc_info=True)

@@ -31,6 +31,8 @@ _STATUS_LINES = {
 }
 _FRAMING = frozenset({b"connection", b"content-length", b"transfer-encoding", b"keep-alive"})
 _LAST_CHUNK = b"0\r\n\r\n"
+# In the place of a start of which the head is made.
+_MADE: Message = {}
 
 
 class ResponseMisuse(RuntimeError):
@@ -75,7 +77,9 @@ class Response:
             raise ResponseMisuse("http.response.body was sent before http.response.start, or after the last one")
         head = b"" if self.head_made else self._make_head(self._start, None if more else len(body), keep_alive)
         self._count(len(body), more)
-        self.head_made = True
+        if head:
+            # A stream would keep its head's fields to its end.
+            self.head_made, self._start = True, _MADE
         self.ended = not more
         if self.bodiless:
             return head
@@ -88,7 +92,7 @@ class Response:
         """What to send for a whole answer. Its header lines are checked already, and none of them does framing."""
         if self._start is not None:
             raise ResponseMisuse("a whole answer was sent after http.response.start")
-        self._start = {}
+        self._start = _MADE
         self.head_made = self.ended = True
         self.closes = not keep_alive
         status_line = _STATUS_LINES.get(status) or _make_status_line(status)

@@ -161,6 +161,7 @@ class Exchange:
             adapter = self.adapters(candidate.provider)
             is_stream, start = await read_start(response, adapter)
             if is_stream:
+                response.forget_headers()
                 return OpenStream(candidate, response, adapter.open_stream(candidate), [], start)
             if asks_usage and response.status in UNKNOWN_FIELD_STATUSES:
                 start = await read_refused(response, start)

@@ -141,6 +141,10 @@ class HeldResponse:
     def headers(self) -> Mapping[str, str]:
         return self._response.headers
 
+    def forget_headers(self) -> None:
+        """See UpstreamResponse."""
+        self._response.forget_headers()
+
     def receive_nowait(self) -> bytes | None:
         """See UpstreamResponse."""
         return self._response.receive_nowait()

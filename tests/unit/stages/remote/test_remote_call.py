@@ -50,6 +50,9 @@ class FakeAnswer:
     each_after_s: float = 0.0
     headers: Mapping[str, str] = field(factory=dict)
 
+    def forget_headers(self) -> None:
+        """Nothing: see UpstreamResponse."""
+
     def receive_nowait(self) -> None:
         return None
 
