@@ -16,7 +16,7 @@ from pg_trio.cluster.node import Node
 from pg_trio.cluster.redis.client import RedisClient
 from pg_trio.cluster.redis.keys import BEATS, MARK, NODES, node_key
 from pg_trio.cluster.redis.redis_link import RedisLink
-from pg_trio.cluster.redis.resp import Argument, Reply
+from pg_trio.cluster.redis.resp import Argument, RedisError, Reply
 from pg_trio.cluster.redis.scripts import read_script
 from pg_trio.errors import StoreError
 
@@ -66,7 +66,7 @@ class Heartbeat:
         sent_at = trio.current_time()
         reply = await link.send(BEAT.call(*self._arguments())).wait()
         if not isinstance(reply, list):
-            raise EngineAway("Redis refused a script")
+            raise EngineAway(f"Redis refused a script: {reply.said if isinstance(reply, RedisError) else reply!r}")
         return partial(self._note, sent_at, reply)
 
     async def _beat(self) -> None:
