@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -174,12 +175,45 @@ async def test_killed_server_comes_back() -> None:
             assert 1 == await one_value(pool, "SELECT 1")
 
 
-async def test_names_get_addresses() -> None:
-    resolved = await resolve_hosts("postgresql://u:p@localhost:5433,127.0.0.1/db?sslmode=verify-full")
+def address_entry(address: str) -> tuple[object, ...]:
+    return (socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 0))
+
+
+@pytest.fixture
+def names(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`two.test` has two addresses, and nothing listens at the first one. Other names have none."""
+
+    async def look_up(host: str, *_: object, **__: object) -> list[tuple[object, ...]]:
+        if host == "two.test":
+            return [address_entry(address) for address in ("127.0.0.9", "127.0.0.1", "127.0.0.1")]
+        if host == "127.0.0.1":
+            return [address_entry(host)]
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(trio.socket, "getaddrinfo", look_up)
+
+
+@pytest.mark.usefixtures("names")
+async def test_names_get_all_addresses() -> None:
+    resolved = await resolve_hosts("postgresql://u:p@two.test:5433,127.0.0.1/db?sslmode=verify-full")
 
     info = psycopg.conninfo.conninfo_to_dict(resolved)
-    assert ("localhost,127.0.0.1", "verify-full") == (info["host"], info["sslmode"])
-    assert str(info["hostaddr"]) in ("127.0.0.1,127.0.0.1", "::1,127.0.0.1")
+    assert ("two.test,two.test,127.0.0.1", "verify-full") == (info["host"], info["sslmode"])
+    assert ("127.0.0.9,127.0.0.1,127.0.0.1", "5433,5433,5432") == (info["hostaddr"], info["port"])
+
+
+@pytest.mark.usefixtures("names")
+async def test_second_address_of_a_name_is_tried(postgres_server: PostgresServer, postgres_url: str) -> None:
+    url = postgres_url.replace("127.0.0.1", "two.test")
+
+    await PostgresPool(url, LIMIT_S).check()
+
+
+@pytest.mark.usefixtures("names")
+@pytest.mark.parametrize(("host", "says"), [("none.test", "the host none.test has no address"), ("a..b", "a..b")])
+async def test_name_without_an_address_is_told(host: str, says: str) -> None:
+    with pytest.raises(OSError, match=says):
+        await PostgresPool(f"postgresql://u:geheim@{host}/db", LIMIT_S).check()
 
 
 @pytest.mark.parametrize("name", ["_connect_gen", "_cancel_gen", "wait"])

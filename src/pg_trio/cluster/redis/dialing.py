@@ -10,6 +10,7 @@ Rules:
 from __future__ import annotations
 
 import os
+import socket
 import ssl
 from collections.abc import Mapping
 
@@ -41,7 +42,7 @@ def connect_to(address: RedisAddress) -> Connect:
         host, port = address.hosts[0] if address.sentinel is None else await _find_master(address, context)
         try:
             return await _open_stream(host, port, context)
-        except (OSError, trio.BrokenResourceError) as refused:
+        except (OSError, UnicodeError, trio.BrokenResourceError) as refused:
             raise EngineAway(f"Redis at {host}:{port} cannot be reached ({_reason(refused)})") from refused
 
     return connect
@@ -117,7 +118,7 @@ async def _find_master(address: RedisAddress, context: ssl.SSLContext | None) ->
             except StoreError as refused:
                 refusals.append(refused)
                 continue
-            except (OSError, trio.BrokenResourceError):
+            except (OSError, UnicodeError, trio.BrokenResourceError):
                 continue
             if found is not None:
                 return found
@@ -178,6 +179,9 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, ssl.SSLError):
         # Its number is OpenSSL's own, not the system's.
         return f"TLS: {str(error).partition('] ')[2] or error}"
+    if isinstance(error, socket.gaierror):
+        # Its number is the resolver's own.
+        return error.strerror or "no address"
     if isinstance(error, OSError) and error.errno:
         return os.strerror(error.errno)
     # Trio names the reason of each address in what caused its own error, and that of a failed handshake.
