@@ -216,6 +216,19 @@ async def test_name_without_an_address_is_told(host: str, says: str) -> None:
         await PostgresPool(f"postgresql://u:geheim@{host}/db", LIMIT_S).check()
 
 
+async def test_name_that_is_lost_later_is_an_absence(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def look_up(*_: object, **__: object) -> list[tuple[object, ...]]:
+        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+
+    async with running(PostgresPool(postgres_url, LIMIT_S)) as pool:
+        monkeypatch.setattr(trio.socket, "getaddrinfo", look_up)
+
+        with pytest.raises(EngineAway, match="has no address"):
+            await one_value(pool, "SELECT 1")
+        monkeypatch.undo()
+        await wait_for(lambda: pool.is_up)
+
+
 @pytest.mark.parametrize("name", ["_connect_gen", "_cancel_gen", "wait"])
 def test_hooks_of_psycopg_are_there(name: str) -> None:
     assert callable(getattr(psycopg.AsyncConnection, name))

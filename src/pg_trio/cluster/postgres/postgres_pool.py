@@ -111,7 +111,7 @@ class PostgresPool:
     async def _use_one(self, work: Work[T]) -> T:
         try:
             connection = self._idle.pop() if self._idle else await self._open()
-        except psycopg.Error as lost:
+        except (psycopg.Error, OSError) as lost:
             self._suspect()
             raise EngineAway(f"PostgreSQL: {say(lost)}") from lost
         is_whole = False
@@ -285,3 +285,9 @@ def is_refusal(error: psycopg.OperationalError) -> bool:
 def say(error: BaseException) -> str:
     """The first line of an error's text, without what follows."""
     return str(error).strip().partition("\n")[0].strip() or type(error).__name__
+
+
+def say_away(error: BaseException) -> str:
+    """The same, and that it is PostgreSQL's. A use says so itself (EngineAway)."""
+    said = say(error)
+    return said if said.startswith("PostgreSQL") else f"PostgreSQL: {said}"
