@@ -6,6 +6,7 @@ import random
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 import psycopg
 import pytest
@@ -13,11 +14,14 @@ import trio
 
 from pg_trio.cluster.engine_away import EngineAway
 from pg_trio.cluster.postgres.names import resolve_hosts
-from pg_trio.cluster.postgres.postgres_pool import PostgresPool
+from pg_trio.cluster.postgres.postgres_pool import PostgresPool, Work
+from pg_trio.cluster.postgres.schema import migrate_schema, read_steps
 from pg_trio.cluster.postgres.trio_connection import TrioConnection
 from tests.cluster.waiting import LIMIT_S, wait_for
 from tests.support.engine_relay import EngineRelay, engine_relay
 from tests.support.engines import PostgresServer, running_postgres
+
+migrate = partial(migrate_schema, steps=read_steps())
 
 
 @asynccontextmanager
@@ -162,6 +166,19 @@ async def test_lost_connection_is_replaced(postgres_url: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("work", [None, migrate])
+async def test_check_gives_a_server_that_is_stopped_little_time(
+    monkeypatch: pytest.MonkeyPatch, work: Work[object] | None
+) -> None:
+    """A gateway starts without it, and no command waits for a minute."""
+    monkeypatch.setattr("pg_trio.cluster.postgres.postgres_pool.PROBE_LIMIT_S", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent, trio.fail_after(LIMIT_S):
+        pool = PostgresPool(f"postgresql://u@127.0.0.1:{silent.getsockname()[1]}/db", 0.1)
+
+        with pytest.raises(EngineAway, match="does not answer in time"):
+            await pool.check(work)
+
+
 async def test_killed_server_comes_back() -> None:
     with running_postgres() as server:
         async with running(PostgresPool(server.url, 1.0)) as pool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterator
 from datetime import tzinfo
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from pg_trio.cluster.engine_away import EngineAway
 from pg_trio.cluster.postgres.carrying_over import SingleMachine, SpentMonth, carry_over
 from pg_trio.cluster.postgres.postgres_log_reader import PostgresLogReader
 from pg_trio.cluster.postgres.postgres_operator_admin import PostgresOperatorAdmin
-from pg_trio.cluster.postgres.postgres_pool import PostgresPool, say
+from pg_trio.cluster.postgres.postgres_pool import WORK_LIMIT_S, PostgresPool, say
 from pg_trio.cluster.postgres.postgres_token_admin import PostgresTokenAdmin
 from pg_trio.cluster.postgres.schema import migrate_schema, read_missing, read_steps
 from pg_trio.cluster.postgres.trio_connection import TrioConnection
@@ -129,7 +128,11 @@ class ClusterAdministration:
         try:
             trio.run(client.check, look)
         except (EngineAway, StoreError) as error:
-            return StoreCheck("problem", f"{error}; without it each node has its share of the limits")
+            # A link does not know its server's address.
+            said = str(error)
+            if said.startswith(("Redis ", "Redis:")) and not said.startswith("Redis at "):
+                said = f"Redis at {address}{said.removeprefix('Redis')}"
+            return StoreCheck("problem", f"{said}; without it each node has its share of the limits")
         policy = memory.get("maxmemory_policy", NO_EVICTION)
         if policy != NO_EVICTION:
             return StoreCheck(
@@ -146,7 +149,7 @@ class ClusterAdministration:
             missing.extend(await read_missing(connection, read_steps()))
 
         try:
-            self._with_connection(look)
+            self._with_connection(look, COMMAND_LIMIT_S)
         except StoreError as error:
             return StoreCheck("problem", str(error))
         if missing:
@@ -154,10 +157,12 @@ class ClusterAdministration:
             return StoreCheck("problem", f"PostgreSQL: steps are missing ({listed}); `pg-trio migrate` makes them")
         return StoreCheck("ok", "PostgreSQL: answers, with this release's tables")
 
-    def _with_connection(self, work: Callable[[TrioConnection], Coroutine[Any, Any, None]]) -> None:
+    def _with_connection(
+        self, work: Callable[[TrioConnection], Coroutine[Any, Any, None]], limit_s: float = WORK_LIMIT_S
+    ) -> None:
         """Raises StoreError."""
         pool = PostgresPool(self.cluster.postgres_url.reveal(), COMMAND_LIMIT_S)
         try:
-            trio.run(partial(pool.check, work))
+            trio.run(pool.check, work, limit_s)
         except (EngineAway, psycopg.Error, OSError) as error:
             raise StoreError(f"PostgreSQL: {say(error)} (cluster.postgres_url)") from error
