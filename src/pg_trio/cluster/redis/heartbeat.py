@@ -95,4 +95,4 @@ class Heartbeat:
     def _count_nodes(self, live: int) -> None:
         """When Redis is back, the first node to beat is the only one there: fewer nodes count once all had the time."""
         if live >= self.node.live_nodes or trio.current_time() >= self.client.linked_at + NODE_LIFE_S:
-            self.node.live_nodes = max(1, live)
+            self.node.note_nodes(max(1, live))
