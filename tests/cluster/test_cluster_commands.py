@@ -87,6 +87,25 @@ async def test_doctor_looks_at_both_engines(config: Path, redis: RedisServer) ->
     assert (1, 1) == (before[0], away[0])
 
 
+@pytest.mark.parametrize(
+    ("ahead", "status", "says"),
+    [(1, 0, "note    PostgreSQL: answers, with the next release's tables"), (2, 1, "run the newer release")],
+)
+async def test_doctor_knows_a_newer_database(
+    config: Path, query: Callable[[str], str], ahead: int, status: int, says: str
+) -> None:
+    await run_command("migrate", "--config", str(config))
+    newest = int(query("SELECT max(number) FROM pgtrio.schema_versions"))
+    query(f"INSERT INTO pgtrio.schema_versions VALUES ({newest + ahead}, 'later')")
+
+    done, said, _ = await run_command("doctor", "--config", str(config))
+
+    # The node's directory is not there yet.
+    assert says in said
+    assert status == int("problem PostgreSQL" in said or "problem cluster.postgres_url" in said)
+    assert 1 == done
+
+
 def turn_to(config: Path, redis: RedisServer, other: RedisServer) -> None:
     config.write_text(config.read_text().replace(f":{redis.port}/", f":{other.port}/"))
 

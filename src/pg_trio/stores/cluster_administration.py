@@ -17,7 +17,7 @@ from pg_trio.cluster.postgres.postgres_log_reader import PostgresLogReader
 from pg_trio.cluster.postgres.postgres_operator_admin import PostgresOperatorAdmin
 from pg_trio.cluster.postgres.postgres_pool import WORK_LIMIT_S, PostgresPool, say
 from pg_trio.cluster.postgres.postgres_token_admin import PostgresTokenAdmin
-from pg_trio.cluster.postgres.schema import migrate_schema, read_missing, read_steps
+from pg_trio.cluster.postgres.schema import check_server, migrate_schema, read_ahead, read_missing, read_steps
 from pg_trio.cluster.postgres.trio_connection import TrioConnection
 from pg_trio.cluster.redis.client import RedisClient
 from pg_trio.cluster.redis.dialing import connect_to, greet_for, read_info
@@ -144,9 +144,14 @@ class ClusterAdministration:
 
     def _check_postgres(self) -> StoreCheck:
         missing: list[str] = []
+        ahead = 0
 
         async def look(connection: TrioConnection) -> None:
+            nonlocal ahead
+            check_server(connection)
             missing.extend(await read_missing(connection, read_steps()))
+            if not missing:
+                ahead = await read_ahead(connection, read_steps())
 
         try:
             self._with_connection(look, COMMAND_LIMIT_S)
@@ -155,6 +160,8 @@ class ClusterAdministration:
         if missing:
             listed = ", ".join(missing)
             return StoreCheck("problem", f"PostgreSQL: steps are missing ({listed}); `pg-trio migrate` makes them")
+        if ahead:
+            return StoreCheck("note", "PostgreSQL: answers, with the next release's tables, which this release can use")
         return StoreCheck("ok", "PostgreSQL: answers, with this release's tables")
 
     def _with_connection(
