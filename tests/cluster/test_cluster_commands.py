@@ -11,7 +11,7 @@ import trio
 
 from tests.cluster.waiting import LIMIT_S, wait_for
 from tests.cluster.world import ClusterWorld, ask
-from tests.support.engines import PostgresServer, RedisServer
+from tests.support.engines import PostgresServer, RedisServer, running_redis
 from tests.support.gateway import PROJECT, endpoint, project, start_gateway
 from tests.support.processes import run_command
 from tests.support.wire import bearer, post, send_raw
@@ -85,6 +85,38 @@ async def test_doctor_looks_at_both_engines(config: Path, redis: RedisServer) ->
     assert "ok      PostgreSQL: answers, with this release's tables" in after[1]
     assert "problem Redis at 127.0.0.1:1 cannot be reached (Connection refused)" in away[1]
     assert (1, 1) == (before[0], away[0])
+
+
+@pytest.mark.parametrize(
+    ("ahead", "status", "says"),
+    [(1, 0, "note    PostgreSQL: answers, with the next release's tables"), (2, 1, "run the newer release")],
+)
+async def test_doctor_knows_a_newer_database(
+    config: Path, query: Callable[[str], str], ahead: int, status: int, says: str
+) -> None:
+    await run_command("migrate", "--config", str(config))
+    newest = int(query("SELECT max(number) FROM pgtrio.schema_versions"))
+    query(f"INSERT INTO pgtrio.schema_versions VALUES ({newest + ahead}, 'later')")
+
+    done, said, _ = await run_command("doctor", "--config", str(config))
+
+    # The node's directory is not there yet.
+    assert says in said
+    assert status == int("problem PostgreSQL" in said or "problem cluster.postgres_url" in said)
+    assert 1 == done
+
+
+def turn_to(config: Path, redis: RedisServer, other: RedisServer) -> None:
+    config.write_text(config.read_text().replace(f":{redis.port}/", f":{other.port}/"))
+
+
+async def test_doctor_names_the_redis_that_refuses(config: Path, redis: RedisServer) -> None:
+    with running_redis("--requirepass", "geheim") as locked:
+        turn_to(config, redis, locked)
+
+        _, said, _ = await run_command("doctor", "--config", str(config))
+
+    assert f"problem Redis at 127.0.0.1:{locked.port} demands a password (cluster.redis_url); without it" in said
 
 
 async def test_doctor_notes_a_redis_that_drops_keys(config: Path, redis: RedisServer) -> None:

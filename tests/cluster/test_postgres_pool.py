@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import random
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 import psycopg
 import pytest
@@ -12,11 +14,14 @@ import trio
 
 from pg_trio.cluster.engine_away import EngineAway
 from pg_trio.cluster.postgres.names import resolve_hosts
-from pg_trio.cluster.postgres.postgres_pool import PostgresPool
+from pg_trio.cluster.postgres.postgres_pool import PostgresPool, Work
+from pg_trio.cluster.postgres.schema import migrate_schema, read_steps
 from pg_trio.cluster.postgres.trio_connection import TrioConnection
 from tests.cluster.waiting import LIMIT_S, wait_for
 from tests.support.engine_relay import EngineRelay, engine_relay
 from tests.support.engines import PostgresServer, running_postgres
+
+migrate = partial(migrate_schema, steps=read_steps())
 
 
 @asynccontextmanager
@@ -161,6 +166,19 @@ async def test_lost_connection_is_replaced(postgres_url: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("work", [None, migrate])
+async def test_check_gives_a_server_that_is_stopped_little_time(
+    monkeypatch: pytest.MonkeyPatch, work: Work[object] | None
+) -> None:
+    """A gateway starts without it, and no command waits for a minute."""
+    monkeypatch.setattr("pg_trio.cluster.postgres.postgres_pool.PROBE_LIMIT_S", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent, trio.fail_after(LIMIT_S):
+        pool = PostgresPool(f"postgresql://u@127.0.0.1:{silent.getsockname()[1]}/db", 0.1)
+
+        with pytest.raises(EngineAway, match="does not answer in time"):
+            await pool.check(work)
+
+
 async def test_killed_server_comes_back() -> None:
     with running_postgres() as server:
         async with running(PostgresPool(server.url, 1.0)) as pool:
@@ -174,12 +192,58 @@ async def test_killed_server_comes_back() -> None:
             assert 1 == await one_value(pool, "SELECT 1")
 
 
-async def test_names_get_addresses() -> None:
-    resolved = await resolve_hosts("postgresql://u:p@localhost:5433,127.0.0.1/db?sslmode=verify-full")
+def address_entry(address: str) -> tuple[object, ...]:
+    return (socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 0))
+
+
+@pytest.fixture
+def names(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`two.test` has two addresses, and nothing listens at the first one. Other names have none."""
+
+    async def look_up(host: str, *_: object, **__: object) -> list[tuple[object, ...]]:
+        if host == "two.test":
+            return [address_entry(address) for address in ("127.0.0.9", "127.0.0.1", "127.0.0.1")]
+        if host == "127.0.0.1":
+            return [address_entry(host)]
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(trio.socket, "getaddrinfo", look_up)
+
+
+@pytest.mark.usefixtures("names")
+async def test_names_get_all_addresses() -> None:
+    resolved = await resolve_hosts("postgresql://u:p@two.test:5433,127.0.0.1/db?sslmode=verify-full")
 
     info = psycopg.conninfo.conninfo_to_dict(resolved)
-    assert ("localhost,127.0.0.1", "verify-full") == (info["host"], info["sslmode"])
-    assert str(info["hostaddr"]) in ("127.0.0.1,127.0.0.1", "::1,127.0.0.1")
+    assert ("two.test,two.test,127.0.0.1", "verify-full") == (info["host"], info["sslmode"])
+    assert ("127.0.0.9,127.0.0.1,127.0.0.1", "5433,5433,5432") == (info["hostaddr"], info["port"])
+
+
+@pytest.mark.usefixtures("names")
+async def test_second_address_of_a_name_is_tried(postgres_server: PostgresServer, postgres_url: str) -> None:
+    url = postgres_url.replace("127.0.0.1", "two.test")
+
+    await PostgresPool(url, LIMIT_S).check()
+
+
+@pytest.mark.usefixtures("names")
+@pytest.mark.parametrize(("host", "says"), [("none.test", "the host none.test has no address"), ("a..b", "a..b")])
+async def test_name_without_an_address_is_told(host: str, says: str) -> None:
+    with pytest.raises(OSError, match=says):
+        await PostgresPool(f"postgresql://u:geheim@{host}/db", LIMIT_S).check()
+
+
+async def test_name_that_is_lost_later_is_an_absence(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def look_up(*_: object, **__: object) -> list[tuple[object, ...]]:
+        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+
+    async with running(PostgresPool(postgres_url, LIMIT_S)) as pool:
+        monkeypatch.setattr(trio.socket, "getaddrinfo", look_up)
+
+        with pytest.raises(EngineAway, match="has no address"):
+            await one_value(pool, "SELECT 1")
+        monkeypatch.undo()
+        await wait_for(lambda: pool.is_up)
 
 
 @pytest.mark.parametrize("name", ["_connect_gen", "_cancel_gen", "wait"])

@@ -261,6 +261,17 @@ async def test_nothing_listening_is_away() -> None:
         await client_of(at_port(1)).check()
 
 
+@pytest.mark.parametrize(
+    ("host", "says"), [("none.invalid", "Name or service not known|Temporary failure|no address"), ("a..b", "label")]
+)
+async def test_name_without_an_address_is_told(host: str, says: str) -> None:
+    address = RedisAddress(((host, 1),))
+    client = RedisClient(connect_to(address), LIMIT_S, (), [greet_for(address)])
+
+    with pytest.raises(EngineAway, match=rf"Redis at {host}:1 cannot be reached \((?!Unknown error).*({says})"):
+        await client.check()
+
+
 @pytest.mark.slow
 async def test_redis_cluster_is_refused() -> None:
     refused = pytest.raises(StoreError, match="is a Redis Cluster, which is not supported")

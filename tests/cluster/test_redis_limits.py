@@ -14,6 +14,7 @@ from pg_trio.cluster.redis.bucket_wire import GIVE, MOST_OWED_S
 from pg_trio.cluster.redis.keys import bucket_key
 from pg_trio.cluster.redis.redis_permits import PERMIT_S
 from pg_trio.cluster.redis.redis_return import SETTLE_S, SHORT_S
+from pg_trio.cluster.redis.resp import encode_command
 from pg_trio.errors import Overloaded, StoreError
 from pg_trio.ledger.protocols import MUST_WAIT, BucketTake, Limits
 from tests.cluster.waiting import LIMIT_S, wait_for
@@ -119,6 +120,8 @@ async def test_several_keys_are_taken_together_or_not_at_all(open_node: Opened) 
 
 async def test_take_of_several_keys_is_one_call(open_node: Opened, redis: RedisServer) -> None:
     ledger = await open_node()
+    # Its link is greeted, and has beaten.
+    await ledger.client.call(encode_command("PING"))
     redis.command("CONFIG", "RESETSTAT")
 
     await ledger.buckets.take_each([BucketTake(KEY, ((9, 60.0), (9, 3600.0)), 1), BucketTake(OTHER, SMALL, 1)], 0.0)

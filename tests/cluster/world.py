@@ -38,6 +38,8 @@ class ClusterWorld:
     postgres: PostgresServer
     postgres_url: str
     nodes: list[Gateway] = field(factory=list)
+    # Of each node: its data's folder, and its configuration.
+    _made: list[tuple[Path, str]] = field(factory=list)
 
     async def start(self, configuration: str, count: int, **options: object) -> list[Gateway]:
         """So many nodes with this configuration (TOML), each with its own data directory."""
@@ -58,7 +60,13 @@ class ClusterWorld:
             "postgres_ms": 5000,
             **options,
         }
-        return await start_gateway(self.nursery, folder, CLUSTER.format(**places) + configuration)
+        self._made.append((folder, CLUSTER.format(**places) + configuration))
+        return await start_gateway(self.nursery, *self._made[-1])
+
+    async def start_again(self, number: int) -> Gateway:
+        """A node that was stopped, over the data that it has left."""
+        self.nodes[number] = await start_gateway(self.nursery, *self._made[number])
+        return self.nodes[number]
 
     def make_token(self, limits: TokenLimits | None = None) -> str:
         """The plaintext of a new token of the cluster."""

@@ -7,6 +7,7 @@ refused, and does not renew what it holds.
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import tempfile
@@ -17,7 +18,13 @@ from attrs import define
 
 from pg_trio.errors import StoreError
 
+logger = logging.getLogger("pg_trio.cluster")
+
 FILE_NAME = "node.id"
+# How many nodes lived when Redis was last heard: a node that starts without Redis goes by its last share, too.
+COUNT_NAME = "node.count"
+# No cluster has more nodes. A file that says so is damaged.
+MOST_DIGITS = 5
 # A UUID in hexadecimal digits.
 ID_CHARS = 32
 # Beats further apart are a break. Less than a node may spend its leases for without a word (postgres/lease_term.py).
@@ -26,11 +33,14 @@ BREAK_S = 10.0
 
 @define(eq=False)
 class Node:
-    """This node as the engines know it. `live_nodes` is at least 1; without news it stays as it was."""
+    """This node as the engines know it. `live_nodes` is at least 1; without news it stays as it was, also over a
+    restart."""
 
     name: str
     id: str
     live_nodes: int = 1
+    # Where the number is kept; None: nowhere.
+    count_file: Path | None = None
     # Another gateway has this node's name.
     is_fenced: bool = False
     # Trio's clock when the newest beat that Redis has was sent, and the first one of those without a break.
@@ -42,6 +52,42 @@ class Node:
         if sent_at - self.beaten_at > BREAK_S:
             self.beating_since = sent_at
         self.beaten_at = max(self.beaten_at, sent_at)
+
+    def note_nodes(self, live: int) -> None:
+        """So many nodes live."""
+        if live == self.live_nodes:
+            return
+        self.live_nodes = live
+        if self.count_file is not None:
+            try:
+                _replace(self.count_file, str(live))
+            except OSError as error:
+                logger.warning("%s cannot be written (%s)", self.count_file, error.strerror)
+
+
+def open_node(name: str, data_dir: Path) -> Node:
+    """The node of a data directory, as it was when Redis was last heard. Raises StoreError."""
+    path = data_dir / COUNT_NAME
+    return Node(name, read_node_id(data_dir), _read_count(path), path)
+
+
+def _read_count(path: Path) -> int:
+    try:
+        text = path.read_text("ascii")
+    except (OSError, UnicodeDecodeError):
+        return 1
+    return int(text) if text.isdecimal() and len(text) <= MOST_DIGITS and int(text) else 1
+
+
+def _replace(path: Path, text: str) -> None:
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(text)
+        os.replace(name, path)
+    except OSError:
+        os.unlink(name)
+        raise
 
 
 def read_node_id(data_dir: Path) -> str:

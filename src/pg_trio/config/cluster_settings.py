@@ -94,6 +94,10 @@ def parse_redis_url(text: str) -> RedisAddress:
     if database and not (database.isascii() and database.isdigit() and len(database) < 6):
         raise ValueError("the path of a Redis URL is the number of a database, such as /0")
     user, password = _login_of(url)
+    if user and not password:
+        raise ValueError(
+            "has a user without a password: redis://USER:PASSWORD@HOST; redis://:PASSWORD@HOST has no user"
+        )
     return RedisAddress(
         hosts,
         has_tls=url.scheme == "rediss",
@@ -157,10 +161,37 @@ def _login_of(url: SplitResult) -> tuple[str, str]:
 
 
 def check_postgres_url(text: str) -> Secret:
-    """A URL of PostgreSQL, as libpq reads it. Raises: ValueError if it is none; the text never quotes the URL."""
+    """A URL of PostgreSQL, as libpq reads it. Raises: ValueError if it is none; the text never quotes the URL.
+
+    What libpq would refuse is refused here where its own words would quote a part of the password.
+    """
     url = _split(text)
     if url.scheme not in _POSTGRES_SCHEMES:
         raise ValueError("is not a PostgreSQL URL: postgresql://USER:PASSWORD@HOST:PORT/DATABASE")
-    if not url.netloc.rpartition("@")[2] and "host=" not in url.query:
+    if _LONE_PERCENT.search(text):
+        raise ValueError("has a % that two hexadecimal digits do not follow: write %25 for a % of the password")
+    # libpq reads the user and the password up to the first @ before the first /.
+    authority, _, path = text.partition("://")[2].partition("/")
+    hosts = authority.partition("@")[2] if "@" in authority else authority
+    hosts, _, query = hosts.partition("?")
+    if "@" in hosts or "@" in path.partition("?")[0] or not all(map(_is_host_of_postgres, hosts.split(","))):
+        raise ValueError(
+            "has a host or a port that is none: write %40 for an @ and %2F for a / of the user or the password"
+        )
+    query = query or path.partition("?")[2]
+    if any(part and part.count("=") != 1 for part in query.split("&")):
+        raise ValueError("has a parameter that is not NAME=VALUE: write %3D for a = and %26 for an & of a value")
+    if not hosts and "host=" not in query:
         raise ValueError("has no host: postgresql://USER:PASSWORD@HOST:PORT/DATABASE")
     return Secret(text)
+
+
+# libpq wants two digits, and no zero byte.
+_LONE_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})|%00")
+_POSTGRES_HOST = re.compile(r"(?:\[[0-9A-Fa-f:.%]+\]|[^\[\]:@]*)(?::([0-9]{1,5}))?")
+
+
+def _is_host_of_postgres(text: str) -> bool:
+    """`HOST`, `[ADDRESS]` or either with a port. No host: libpq's default, or that of the parameters."""
+    match = _POSTGRES_HOST.fullmatch(text)
+    return match is not None and (match[1] is None or 0 < int(match[1]) < 65536)

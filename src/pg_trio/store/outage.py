@@ -16,7 +16,10 @@ class Outage:
     def failed(self, error: Exception) -> None:
         """Call at every failure."""
         if not self.is_on:
-            self._logger.error("%s: %s Trying again until it works.", self._what, error)
+            said = str(error)
+            # Some errors are sentences.
+            end = "" if said.endswith((".", "!", "?")) else "."
+            self._logger.error("%s: %s%s Trying again until it works.", self._what, said, end)
         self.is_on = True
 
     def succeeded(self) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterator
 from datetime import tzinfo
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,9 @@ from pg_trio.cluster.engine_away import EngineAway
 from pg_trio.cluster.postgres.carrying_over import SingleMachine, SpentMonth, carry_over
 from pg_trio.cluster.postgres.postgres_log_reader import PostgresLogReader
 from pg_trio.cluster.postgres.postgres_operator_admin import PostgresOperatorAdmin
-from pg_trio.cluster.postgres.postgres_pool import PostgresPool, say
+from pg_trio.cluster.postgres.postgres_pool import WORK_LIMIT_S, PostgresPool, say
 from pg_trio.cluster.postgres.postgres_token_admin import PostgresTokenAdmin
-from pg_trio.cluster.postgres.schema import migrate_schema, read_missing, read_steps
+from pg_trio.cluster.postgres.schema import check_server, migrate_schema, read_ahead, read_missing, read_steps
 from pg_trio.cluster.postgres.trio_connection import TrioConnection
 from pg_trio.cluster.redis.client import RedisClient
 from pg_trio.cluster.redis.dialing import connect_to, greet_for, read_info
@@ -129,7 +128,11 @@ class ClusterAdministration:
         try:
             trio.run(client.check, look)
         except (EngineAway, StoreError) as error:
-            return StoreCheck("problem", f"{error}; without it each node has its share of the limits")
+            # A link does not know its server's address.
+            said = str(error)
+            if said.startswith(("Redis ", "Redis:")) and not said.startswith("Redis at "):
+                said = f"Redis at {address}{said.removeprefix('Redis')}"
+            return StoreCheck("problem", f"{said}; without it each node has its share of the limits")
         policy = memory.get("maxmemory_policy", NO_EVICTION)
         if policy != NO_EVICTION:
             return StoreCheck(
@@ -141,23 +144,32 @@ class ClusterAdministration:
 
     def _check_postgres(self) -> StoreCheck:
         missing: list[str] = []
+        ahead = 0
 
         async def look(connection: TrioConnection) -> None:
+            nonlocal ahead
+            check_server(connection)
             missing.extend(await read_missing(connection, read_steps()))
+            if not missing:
+                ahead = await read_ahead(connection, read_steps())
 
         try:
-            self._with_connection(look)
+            self._with_connection(look, COMMAND_LIMIT_S)
         except StoreError as error:
             return StoreCheck("problem", str(error))
         if missing:
             listed = ", ".join(missing)
             return StoreCheck("problem", f"PostgreSQL: steps are missing ({listed}); `pg-trio migrate` makes them")
+        if ahead:
+            return StoreCheck("note", "PostgreSQL: answers, with the next release's tables, which this release can use")
         return StoreCheck("ok", "PostgreSQL: answers, with this release's tables")
 
-    def _with_connection(self, work: Callable[[TrioConnection], Coroutine[Any, Any, None]]) -> None:
+    def _with_connection(
+        self, work: Callable[[TrioConnection], Coroutine[Any, Any, None]], limit_s: float = WORK_LIMIT_S
+    ) -> None:
         """Raises StoreError."""
         pool = PostgresPool(self.cluster.postgres_url.reveal(), COMMAND_LIMIT_S)
         try:
-            trio.run(partial(pool.check, work))
+            trio.run(pool.check, work, limit_s)
         except (EngineAway, psycopg.Error, OSError) as error:
             raise StoreError(f"PostgreSQL: {say(error)} (cluster.postgres_url)") from error

@@ -18,7 +18,7 @@ import trio
 from attrs import define, evolve, frozen
 
 from pg_trio.cluster.engine_away import EngineAway
-from pg_trio.cluster.node import Node, read_node_id
+from pg_trio.cluster.node import Node, open_node, read_node_id
 from pg_trio.cluster.postgres.lease_term import LeaseTerm, holder_of
 from pg_trio.cluster.postgres.leased_spend import LeasedSpend
 from pg_trio.cluster.postgres.log_forwarding import LogForwarder
@@ -174,7 +174,7 @@ async def open_ledger(cluster: ClusterSettings, pool: PostgresPool, settings: Se
 
     If Redis is away, the gateway opens all the same, and says so: its limits are this node's share of them.
     """
-    node = Node(cluster.node, read_node_id(settings.gateway.data_dir))
+    node = open_node(cluster.node, settings.gateway.data_dir)
     parts = await open_shared_parts(settings, begin_empty, lifetime)
     redis = await open_redis(cluster, node, lifetime)
     sightings = NodeSightings(redis.client)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import psycopg
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from psycopg.conninfo import conninfo_to_dict
 
 from pg_trio.config import parse_settings
-from pg_trio.config.cluster_settings import ClusterSettings, RedisAddress, parse_redis_url
+from pg_trio.config.cluster_settings import ClusterSettings, RedisAddress, check_postgres_url, parse_redis_url
 from pg_trio.domain.secret import Secret
 from pg_trio.errors import ConfigError
 
@@ -108,7 +110,25 @@ def test_empty_section_is_a_mistake() -> None:
         ({"redis_url": "redis://h:99999"}, "cluster.redis_url: has no host, or a port that is none"),
         ({"redis_url": "env:NOT_THERE"}, 'cluster.redis_url: environment variable "NOT_THERE" is not set'),
         ({"postgres_url": "mysql://h"}, "cluster.postgres_url: is not a PostgreSQL URL"),
+        ({"redis_url": "redis://geheim@h"}, "cluster.redis_url: has a user without a password"),
         ({"postgres_url": "postgresql:///db"}, "cluster.postgres_url: has no host"),
+        ({"postgres_url": "postgresql:///db?user=pg"}, "cluster.postgres_url: has no host"),
+        *(
+            ({"postgres_url": f"postgresql://{url}"}, f"cluster.postgres_url: {said}")
+            for url, said in (
+                ("pg:ge%heim@h/pg", "has a % that two hexadecimal digits do not follow"),
+                ("pg:geheim%@h/pg", "has a % that two hexadecimal digits do not follow"),
+                ("h/pg?password=ge%zzim", "has a % that two hexadecimal digits do not follow"),
+                ("pg:ge@heim@h/pg", "has a host or a port that is none: write %40"),
+                ("pg:ge/heim@h/pg", "has a host or a port that is none: write %40"),
+                ("pg:12/geheim@h/pg", "has a host or a port that is none: write %40"),
+                ("pg:geheim@h:99999/pg", "has a host or a port that is none"),
+                ("pg:geheim@h:0/pg", "has a host or a port that is none"),
+                ("pg:geheim@[::1/pg", "is not a URL"),
+                ("h/pg?passwordgeheim", "has a parameter that is not NAME=VALUE"),
+                ("h?password=geheim=1", "has a parameter that is not NAME=VALUE"),
+            )
+        ),
         ({"node": "gw 1"}, 'cluster.node: "gw 1" is not a node\'s name'),
         ({"when_redis_is_away": "wait"}, 'cluster.when_redis_is_away: "wait" is none of "local", "refuse"'),
         ({"redis_uri": REDIS}, 'cluster.redis_uri: unknown key; did you mean "redis_url"?'),
@@ -175,3 +195,52 @@ def test_any_redis_url_is_read_or_refused(text: str) -> None:
     except ValueError:
         return
     assert address.hosts
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        *(
+            "h",
+            "h/pg",
+            "h:5432",
+            "pg@h",
+            "pg:p%40%2F%25ss@h:1/pg",
+            "[::1]:5432/pg",
+            "a:1,b:2/pg",
+            "a,b/pg?sslmode=require",
+        ),
+        *(
+            "/pg?host=/var/run/postgresql",
+            "pg:#p?s@h/pg",
+            "h?user=me%40server&password=p",
+            "h/pg?options=-c%20a%3Db",
+            "h/",
+        ),
+    ],
+)
+def test_postgres_url_that_libpq_reads_is_accepted(rest: str) -> None:
+    url = f"postgresql://{rest}"
+
+    assert url == check_postgres_url(url).reveal()
+    assert conninfo_to_dict(url)
+
+
+@given(st.text("ab1%2@:/?#&=,[]", max_size=30))
+def test_postgres_url_that_is_accepted_is_one_of_libpq(rest: str) -> None:
+    url = f"postgresql://pg:{rest}"
+    try:
+        check_postgres_url(url)
+    except ValueError:
+        return
+    # A name that is no parameter is no secret.
+    refused = refusal_of_libpq(url)
+    assert not refused or refused.startswith("invalid URI query parameter")
+
+
+def refusal_of_libpq(url: str) -> str:
+    try:
+        conninfo_to_dict(url)
+    except psycopg.ProgrammingError as refused:
+        return str(refused)
+    return ""

@@ -5,14 +5,14 @@ from __future__ import annotations
 import trio
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-# A name's first address. libpq tries several hosts one after the other.
 _DEFAULT_PORT = "5432"
 
 
 async def resolve_hosts(conninfo: str) -> str:
-    """The connection string with an address for each host. Certificates are checked against the name as before.
+    """The connection string with all addresses of each host: libpq tries one after the other, as it would with names.
+    Certificates are checked against the name as before.
 
-    Raises OSError if a name has no address.
+    Raises OSError, which names the host, if a name has no address.
     """
     given = {key: str(value) for key, value in conninfo_to_dict(conninfo).items() if value is not None}
     hosts = given.get("host", "")
@@ -22,9 +22,21 @@ async def resolve_hosts(conninfo: str) -> str:
     if any(name.startswith("/") for name in names):
         return conninfo
     ports = given.get("port", _DEFAULT_PORT).split(",")
-    addresses = []
+    found: list[tuple[str, str, str]] = []
     for index, name in enumerate(names):
-        port = ports[index] if index < len(ports) else ports[0]
-        found = await trio.socket.getaddrinfo(name, port or _DEFAULT_PORT, type=trio.socket.SOCK_STREAM)
-        addresses.append(str(found[0][4][0]))
-    return make_conninfo(conninfo, hostaddr=",".join(addresses))
+        port = (ports[index] if index < len(ports) else ports[0]) or _DEFAULT_PORT
+        found += [(name, port, address) for address in await _find_addresses(name, port)]
+    host, port, hostaddr = (",".join(parts) for parts in zip(*found, strict=True))
+    return make_conninfo(conninfo, host=host, port=port, hostaddr=hostaddr)
+
+
+async def _find_addresses(name: str, port: str) -> list[str]:
+    try:
+        found = await trio.socket.getaddrinfo(name, port, type=trio.socket.SOCK_STREAM)
+    except UnicodeError:
+        # IDNA: a label that is empty or too long.
+        raise OSError(f"{name} is no host's name") from None
+    except OSError as error:
+        raise OSError(f"the host {name} has no address ({error.strerror})") from error
+    # Each once, in the order of preference.
+    return list(dict.fromkeys(str(one[4][0]) for one in found))

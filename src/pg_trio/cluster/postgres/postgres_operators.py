@@ -31,7 +31,7 @@ from pg_trio.cluster.postgres.operator_rows import (
     operator_of,
     override_of,
 )
-from pg_trio.cluster.postgres.postgres_pool import PostgresPool, Work, say
+from pg_trio.cluster.postgres.postgres_pool import PostgresPool, Work, say_away
 from pg_trio.cluster.postgres.trio_connection import TrioConnection
 from pg_trio.domain.operator import AuditRow, Change, Operator, Override
 from pg_trio.errors import StoreError
@@ -161,4 +161,4 @@ class PostgresOperators:
         try:
             return await self.pool.use(work)
         except (EngineAway, psycopg.Error) as away:
-            raise StoreError(f"PostgreSQL: {say(away)}") from away
+            raise StoreError(say_away(away)) from away

@@ -16,8 +16,8 @@ Rules:
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 import psycopg
@@ -40,9 +40,9 @@ POOL_CONNECTIONS = 4
 # Between two tries while the server is away.
 RETRY_S = 0.25
 PROBE_PAUSE_S = 0.01
-# For connecting, and for an answer to SELECT 1. A SYN is sent again after 1 s.
+# For connecting and an answer to SELECT 1. A SYN is sent again after 1 s.
 PROBE_LIMIT_S = 2.0
-# For a migration at the start: it waits for other nodes' migrations.
+# For a migration, once the server has answered: it waits for other nodes' migrations.
 WORK_LIMIT_S = 60.0
 # FATAL errors that pass.
 PASSING = (
@@ -111,7 +111,7 @@ class PostgresPool:
     async def _use_one(self, work: Work[T]) -> T:
         try:
             connection = self._idle.pop() if self._idle else await self._open()
-        except psycopg.Error as lost:
+        except (psycopg.Error, OSError) as lost:
             self._suspect()
             raise EngineAway(f"PostgreSQL: {say(lost)}") from lost
         is_whole = False
@@ -133,28 +133,32 @@ class PostgresPool:
             else:
                 self._discard(connection)
 
-    async def check(self, work: Work[object] | None = None) -> None:
-        """Connect once, and await `work` with the connection.
+    async def check(self, work: Work[object] | None = None, work_limit_s: float = WORK_LIMIT_S) -> None:
+        """Connect once, and await `work` with the connection: a server that does not answer costs no more than
+        PROBE_LIMIT_S or `limit_s`, whichever is longer, and the work `work_limit_s`.
 
         Raises EngineAway and OSError if the server is away; psycopg.Error if it refuses us (a password, a database),
         and what `work` raises.
         """
-        with trio.move_on_after(PROBE_LIMIT_S if work is None else WORK_LIMIT_S):
-            try:
-                await self._check_one(work)
-            except psycopg.OperationalError as lost:
-                if is_refusal(lost):
-                    raise
-                raise EngineAway(say(lost)) from lost
-            return
-        raise EngineAway("does not answer in time")
-
-    async def _check_one(self, work: Work[object] | None) -> None:
-        connection = await self._open()
         try:
-            await (connection.execute("SELECT 1") if work is None else work(connection))
+            await self._check_one(work, work_limit_s)
+        except psycopg.OperationalError as lost:
+            if is_refusal(lost):
+                raise
+            raise EngineAway(say(lost)) from lost
+
+    async def _check_one(self, work: Work[object] | None, work_limit_s: float) -> None:
+        connection = None
+        try:
+            with _in_time(PROBE_LIMIT_S if work is None else max(PROBE_LIMIT_S, self.limit_s)):
+                connection = await self._open()
+                await connection.execute("SELECT 1")
+            if work is not None:
+                with _in_time(work_limit_s):
+                    await work(connection)
         finally:
-            self._finish(connection)
+            if connection is not None:
+                self._finish(connection)
         # Until `run` knows better: requests may come before its first probe.
         self.is_up = self.prepare is None and not self._is_closed
 
@@ -276,6 +280,15 @@ class PostgresPool:
                 self._finish(connection)
 
 
+@contextmanager
+def _in_time(limit_s: float) -> Iterator[None]:
+    """Raises EngineAway if the block takes longer."""
+    with trio.move_on_after(limit_s) as limit:
+        yield
+    if limit.cancelled_caught:
+        raise EngineAway("does not answer in time")
+
+
 def is_refusal(error: psycopg.OperationalError) -> bool:
     """Whether the server answered, and does not want us: a wrong password, a missing database. Not: it is starting."""
     text = str(error)
@@ -285,3 +298,9 @@ def is_refusal(error: psycopg.OperationalError) -> bool:
 def say(error: BaseException) -> str:
     """The first line of an error's text, without what follows."""
     return str(error).strip().partition("\n")[0].strip() or type(error).__name__
+
+
+def say_away(error: BaseException) -> str:
+    """The same, and that it is PostgreSQL's. A use says so itself (EngineAway)."""
+    said = say(error)
+    return said if said.startswith("PostgreSQL") else f"PostgreSQL: {said}"

@@ -23,7 +23,7 @@ import trio
 from attrs import define, field
 
 from pg_trio.cluster.engine_away import EngineAway
-from pg_trio.cluster.postgres.postgres_pool import PostgresPool, Work, say
+from pg_trio.cluster.postgres.postgres_pool import PostgresPool, Work, say_away
 from pg_trio.cluster.postgres.trio_connection import TrioConnection
 from pg_trio.domain.chat import Json
 from pg_trio.domain.session import StoredSession, Turn
@@ -81,12 +81,16 @@ class PostgresSessions:
             row = await (await connection.execute(APPEND, values)).fetchone()
             return row is not None and bool(row[0])
 
+        end_at = trio.current_time() + self.pool.limit_s
         try:
             is_kept: bool = await self._use(write)
         except StoreError:
-            if not await self.pool.wait_until_up(RESEND_WITHIN_S):
+            # Both tries have the limit of one. What ran out of time met a lock, or a server that is stopped.
+            left_s = end_at - trio.current_time()
+            if left_s <= 0 or not await self.pool.wait_until_up(min(RESEND_WITHIN_S, left_s)):
                 raise
-            is_kept = await self._use(write)
+            left_s = max(end_at - trio.current_time(), 0.001)
+            is_kept = await self._use(write, left_s)
         return is_kept
 
     async def forget(self, session: StoredSession) -> None:
@@ -123,11 +127,11 @@ class PostgresSessions:
             logger.debug("old sessions could not be deleted: %s", away)
         return deleted
 
-    async def _use(self, work: Work[Any]) -> Any:
+    async def _use(self, work: Work[Any], limit_s: float | None = None) -> Any:
         try:
-            result = await self.pool.use(work)
+            result = await self.pool.use(work, limit_s)
         except (EngineAway, psycopg.Error) as away:
-            error = StoreError(f"PostgreSQL: {say(away)}")
+            error = StoreError(say_away(away))
             self._outage.failed(error)
             raise error from away
         self._outage.succeeded()

@@ -29,7 +29,7 @@ from attrs import define, field, frozen
 
 from pg_trio.cluster.engine_away import EngineAway
 from pg_trio.cluster.postgres.changes import ChangeWatch
-from pg_trio.cluster.postgres.postgres_pool import PostgresPool, say
+from pg_trio.cluster.postgres.postgres_pool import PostgresPool, say_away
 from pg_trio.cluster.postgres.token_changes import TokenChanges, read_token_changes
 from pg_trio.cluster.postgres.token_rows import SELECT_TOKENS, token_of
 from pg_trio.cluster.postgres.trio_connection import TrioConnection
@@ -209,7 +209,7 @@ class PostgresTokens:
         try:
             return await self.pool.fetch(query, *values)
         except (EngineAway, psycopg.Error) as away:
-            raise StoreError(f"PostgreSQL: {say(away)}") from away
+            raise StoreError(say_away(away)) from away
 
 
 async def _renew_keys(connection: TrioConnection) -> None:

@@ -46,8 +46,7 @@ def read_steps() -> list[MigrationStep]:
 
 async def migrate_schema(connection: TrioConnection, steps: Sequence[MigrationStep]) -> list[str]:
     """Make the steps that are missing. Returns their names. Raises StoreError, psycopg.Error."""
-    if connection.info.server_version < OLDEST_POSTGRES:
-        raise StoreError("cluster.postgres_url: PostgreSQL 14 or later is needed")
+    check_server(connection)
     async with connection.transaction():
         await connection.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK_KEY,))
         await connection.execute("CREATE SCHEMA IF NOT EXISTS pgtrio")
@@ -56,8 +55,14 @@ async def migrate_schema(connection: TrioConnection, steps: Sequence[MigrationSt
             " (number integer PRIMARY KEY, name text NOT NULL, made_at timestamptz NOT NULL DEFAULT now())"
         )
     made = [step.name for step in steps if await _make_step(connection, step)]
-    await _check_version(connection, steps[-1].number)
+    await read_ahead(connection, steps)
     return made
+
+
+def check_server(connection: TrioConnection) -> None:
+    """Raises StoreError if the server is too old."""
+    if connection.info.server_version < OLDEST_POSTGRES:
+        raise StoreError("cluster.postgres_url: PostgreSQL 14 or later is needed")
 
 
 async def read_missing(connection: TrioConnection, steps: Sequence[MigrationStep]) -> list[str]:
@@ -84,10 +89,13 @@ async def _make_step(connection: TrioConnection, step: MigrationStep) -> bool:
     return True
 
 
-async def _check_version(connection: TrioConnection, ours: int) -> None:
+async def read_ahead(connection: TrioConnection, steps: Sequence[MigrationStep]) -> int:
+    """How many steps the database is ahead of ours. Raises StoreError if that is too far; psycopg.Error."""
     row = await (await connection.execute("SELECT max(number) FROM pgtrio.schema_versions")).fetchone()
-    found = row[0] if row is not None else 0
+    ours = steps[-1].number
+    found = ours if row is None or row[0] is None else int(row[0])
     if found > ours + AHEAD_STEPS:
         raise StoreError(
             f"cluster.postgres_url: the database has step {found}, this release knows {ours}; run the newer release"
         )
+    return max(0, found - ours)

@@ -302,9 +302,9 @@ class AnswerQueue:
         return True
 
     async def _note(self, writer: RedisAnswerWriter, reply: Reply) -> bool:
-        if isinstance(reply, RedisError) and reply.code in ("NOSCRIPT", "LOADING", "READONLY", "MASTERDOWN"):
+        if isinstance(reply, RedisError) and reply.code == "NOSCRIPT":
             await self.client.call(APPEND.load())
-            return reply.code == "NOSCRIPT"
+            return True
         self._dirty.pop(writer, None)
         if writer.note_reply(reply):
             # Behind the others.

@@ -138,7 +138,7 @@ class RedisClient:
                 self._is_starting = True
                 nursery.cancel_scope.cancel()
         except* EngineAway as lost:
-            failure = EngineAway("; ".join(str(each) for each in lost.exceptions))
+            failure = EngineAway(_say_all(lost))
         except* StoreError as unusable:
             failure = unusable.exceptions[0]
         finally:
@@ -154,7 +154,7 @@ class RedisClient:
                     await self._open(nursery)
                     self._note(None)
             except* (EngineAway, StoreError) as lost:
-                self._note("; ".join(str(each) for each in lost.exceptions))
+                self._note(_say_all(lost))
             finally:
                 if self._link is not None:
                     self._link, self._lost_at = None, trio.current_time()
@@ -181,6 +181,7 @@ class RedisClient:
         nursery.start_soon(link.run)
         for greet in self.greetings:
             await greet(link)
+        link.is_greeted = True
         for script in self.scripts:
             await link.send(script.load()).wait()
         return link
@@ -197,3 +198,8 @@ class RedisClient:
         self._is_told_away = away is not None
         self._is_starting = False
         self._started.set()
+
+
+def _say_all(lost: BaseExceptionGroup[Exception]) -> str:
+    """The reasons, each once: a link that ends tells it to those who wait for replies, too."""
+    return "; ".join(dict.fromkeys(str(each) for each in lost.exceptions))

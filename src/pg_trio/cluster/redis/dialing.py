@@ -2,7 +2,7 @@
 
 Rules:
 1. A fresh link is greeted: it logs in, chooses the database, and is asked what it is. Redis Cluster, a version below 7
-   and a server that only reads or has no memory left are refused with advice.
+   and a server that only reads, has no memory left or lets us run no script are refused with advice.
 2. Sentinels are asked in order for each connection, so the next connection after a failover finds the new master. They
    have a login of their own. One that refuses ours is passed over; if no other one helps, that is told.
 """
@@ -10,6 +10,7 @@ Rules:
 from __future__ import annotations
 
 import os
+import socket
 import ssl
 from collections.abc import Mapping
 
@@ -19,7 +20,9 @@ from pg_trio.cluster.engine_away import EngineAway
 from pg_trio.cluster.redis.client import Connect, Greet
 from pg_trio.cluster.redis.keys import ROOM
 from pg_trio.cluster.redis.redis_link import RedisLink
+from pg_trio.cluster.redis.refusals import refusal_of
 from pg_trio.cluster.redis.resp import Argument, RedisError, Reply, RespReader, encode_command
+from pg_trio.cluster.redis.scripts import read_script
 from pg_trio.config.cluster_settings import RedisAddress
 from pg_trio.errors import StoreError
 
@@ -28,6 +31,7 @@ OLDEST_REDIS = 7
 SENTINEL_LIMIT_S = 0.5
 # The name by which `CLIENT LIST` shows our connections.
 CLIENT_NAME = "pg_trio"
+MAKE_ROOM = read_script("room")
 
 
 def connect_to(address: RedisAddress) -> Connect:
@@ -38,7 +42,7 @@ def connect_to(address: RedisAddress) -> Connect:
         host, port = address.hosts[0] if address.sentinel is None else await _find_master(address, context)
         try:
             return await _open_stream(host, port, context)
-        except (OSError, trio.BrokenResourceError) as refused:
+        except (OSError, UnicodeError, trio.BrokenResourceError) as refused:
             raise EngineAway(f"Redis at {host}:{port} cannot be reached ({_reason(refused)})") from refused
 
     return connect
@@ -58,8 +62,11 @@ def greet_for(address: RedisAddress) -> Greet:
         role = await link.send(encode_command("ROLE")).wait()
         if isinstance(role, list) and role and role[0] != b"master":
             raise EngineAway(f"Redis at {address} is a replica, and takes no writes")
-        # A server without memory ends the link here (redis_link.py, rule 5).
-        await link.send(encode_command("SET", ROOM, 1, "PX", 1)).wait()
+        # A server without memory or without a disk ends the link here (redis_link.py, rule 5).
+        await link.send(MAKE_ROOM.load()).wait()
+        room = await link.send(MAKE_ROOM.call((ROOM,), ())).wait()
+        if isinstance(room, RedisError):
+            raise EngineAway(f"Redis at {address} {refusal_of(room) or f'refuses a script: {room.said}'}")
 
     return greet
 
@@ -111,7 +118,7 @@ async def _find_master(address: RedisAddress, context: ssl.SSLContext | None) ->
             except StoreError as refused:
                 refusals.append(refused)
                 continue
-            except (OSError, trio.BrokenResourceError):
+            except (OSError, UnicodeError, trio.BrokenResourceError):
                 continue
             if found is not None:
                 return found
@@ -172,6 +179,9 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, ssl.SSLError):
         # Its number is OpenSSL's own, not the system's.
         return f"TLS: {str(error).partition('] ')[2] or error}"
+    if isinstance(error, socket.gaierror):
+        # Its number is the resolver's own.
+        return error.strerror or "no address"
     if isinstance(error, OSError) and error.errno:
         return os.strerror(error.errno)
     # Trio names the reason of each address in what caused its own error, and that of a failed handshake.

@@ -16,7 +16,7 @@ from pg_trio.cluster.node import Node
 from pg_trio.cluster.redis.client import RedisClient
 from pg_trio.cluster.redis.keys import BEATS, MARK, NODES, node_key
 from pg_trio.cluster.redis.redis_link import RedisLink
-from pg_trio.cluster.redis.resp import Argument, Reply
+from pg_trio.cluster.redis.resp import Argument, RedisError, Reply
 from pg_trio.cluster.redis.scripts import read_script
 from pg_trio.errors import StoreError
 
@@ -66,7 +66,7 @@ class Heartbeat:
         sent_at = trio.current_time()
         reply = await link.send(BEAT.call(*self._arguments())).wait()
         if not isinstance(reply, list):
-            raise EngineAway("Redis refused a script")
+            raise EngineAway(f"Redis refused a script: {reply.said if isinstance(reply, RedisError) else reply!r}")
         return partial(self._note, sent_at, reply)
 
     async def _beat(self) -> None:
@@ -95,4 +95,4 @@ class Heartbeat:
     def _count_nodes(self, live: int) -> None:
         """When Redis is back, the first node to beat is the only one there: fewer nodes count once all had the time."""
         if live >= self.node.live_nodes or trio.current_time() >= self.client.linked_at + NODE_LIFE_S:
-            self.node.live_nodes = max(1, live)
+            self.node.note_nodes(max(1, live))

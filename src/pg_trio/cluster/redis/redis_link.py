@@ -7,8 +7,10 @@ Rules:
 3. A command without a reply within the limit means that the server is frozen, or the network is cut. Then `is_prompt`
    is false until the next reply, so that no further request waits. After SILENT_LIMIT_S the link ends.
 4. Time limits are checked by one task for all commands, not by a cancel scope for each (docs/decisions/028-clients.md).
-5. A server that has no memory for a command (`OOM`) ends the link, as if it were away: then no limit, permit or answer
-   goes by a part of its state. It is asked again with a new connection.
+5. A server that refuses a command for a reason of its own (no memory, a replica, a full disk, missing rights:
+   refusals.py) ends the link, as if it were away: then no limit, permit or answer goes by a part of its state. It is
+   asked again with a new connection. Missing rights count once the link `is_greeted`: not all that is asked in a
+   greeting must be allowed.
 6. A link that subscribes to channels has `on_message`. It gets what is published there; that is no reply to a command.
 """
 
@@ -21,6 +23,7 @@ import trio
 
 from pg_trio.cluster.engine_away import EngineAway
 from pg_trio.cluster.redis.pending import Pending
+from pg_trio.cluster.redis.refusals import refusal_of, rights_refusal_of
 from pg_trio.cluster.redis.resp import GarbledReply, RedisError, Reply, RespReader
 
 # One read. 64 KiB: a thousand replies of ours.
@@ -41,6 +44,7 @@ class RedisLink:
 
     def __init__(self, stream: trio.abc.Stream) -> None:
         self.is_prompt = True
+        self.is_greeted = False
         # For each command. A handshake may take all of SILENT_LIMIT_S; its maker then sets the real limit.
         self.limit_s = SILENT_LIMIT_S
         self.on_message: Callable[[list[Reply]], None] | None = None
@@ -113,17 +117,20 @@ class RedisLink:
                 if self.on_message is not None and isinstance(reply, list) and reply and reply[0] in PUSHES:
                     self.on_message(reply)
                     continue
+                if isinstance(reply, RedisError):
+                    self._check_refusal(reply)
                 if not self._pending:
                     raise GarbledReply("Redis sent a reply to no command")
-                pending = self._pending.popleft()
-                if isinstance(reply, RedisError) and reply.code == "OOM":
-                    away = EngineAway("Redis is out of memory: it has reached its `maxmemory`")
-                    pending.give_up(away)
-                    raise away
-                pending.settle(reply)
+                self._pending.popleft().settle(reply)
             if was_late:
                 for hear in self.on_prompt:
                     hear()
+
+    def _check_refusal(self, reply: RedisError) -> None:
+        """Raises EngineAway, and all that is pending ends."""
+        refusal = refusal_of(reply)
+        if refusal is not None and (self.is_greeted or rights_refusal_of(reply) is None):
+            raise EngineAway(f"Redis {refusal}")
 
     async def _check_limits(self) -> None:
         while True:
