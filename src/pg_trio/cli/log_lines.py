@@ -84,10 +84,13 @@ def render_coloured(event: dict[str, Any]) -> str:
 
 def _parts_of(event: dict[str, Any]) -> tuple[str, str, str, str, list[tuple[str, str]], str]:
     """Time, level, what happened, room, the other names with their values, and the traceback with a line's end before
-    it. What happened is on one line."""
+    it."""
     rest = dict(event)
     traceback = rest.pop("exception", None)
-    said = rest.pop("event").replace("\n", "\\n").replace("\r", "\\r")
+    said = rest.pop("event")
+    if not said.isprintable():
+        # A text of others must neither look like another line nor move the terminal's cursor.
+        said = "".join([sign if sign.isprintable() else repr(sign)[1:-1] for sign in said])
     at, level, room = (rest.pop(name) for name in ("timestamp", "level", "logger"))
     values = [(name, _show(value)) for name, value in sorted(rest.items())]
     return at, level.ljust(_LEVEL_WIDTH), said, room, values, "" if traceback is None else f"\n{traceback}"

@@ -63,12 +63,12 @@ def test_json_is_an_event_a_line(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_console_is_a_line_for_people(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logging()
-    logging.getLogger("pg_trio.web").warning("a forged\nline")
+    logging.getLogger("pg_trio.web").warning("a forged\nline\x1b[2J, Größe")
     logging.getLogger("pg_trio.web").debug("not shown")
     logging.getLogger("httpx").info("nor this")
 
     (line,) = logged(capsys)
-    assert "[warning  ] a forged\\nline [pg_trio.web]" in line
+    assert "[warning  ] a forged\\nline\\x1b[2J, Größe [pg_trio.web]" in line
     assert "\x1b" not in line
 
 
