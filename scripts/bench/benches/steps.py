@@ -132,15 +132,17 @@ def _count_tokens(streams: int, options: Options) -> Report:
     with open_site() as site, site.run_source() as source:
         endpoint = Endpoint("relay", {"source": MODEL})
         files = set_up(site.make_folder("gateway"), {"source": source.base_url}, [endpoint])
-        counter = trio.run(_measure, files, partial(_name_stream, files), streams, options.observed, _ask)
+        target = partial(_name_stream, files, options.v1)
+        counter = trio.run(_measure, files, target, streams, options.observed, _ask)
     tokens = streams * _STREAM.tokens
     note = f"{streams} streams of {_STREAM.tokens} tokens, each {_STREAM.pace_us} µs after the last"
     table = _tabulate(counter, "token", tokens, options.top, note)
     return Report([table], {"bytecodes_a_token": counter.inclusive[_ROOT] / tokens})
 
 
-def _name_stream(files: GatewayFiles, port: int) -> Target:
-    return files.target(port, "relay", {"message": QUESTION}).ask_stream(0, _STREAM)
+def _name_stream(files: GatewayFiles, v1: bool, port: int) -> Target:
+    plain = files.openai_target(port, QUESTION, "relay") if v1 else files.target(port, "relay", {"message": QUESTION})
+    return plain.ask_stream(0, _STREAM)
 
 
 def _tabulate(counter: StepCounter, unit: str, count: int, top: int, note: str) -> Table:

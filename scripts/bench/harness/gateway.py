@@ -103,10 +103,10 @@ class GatewayFiles:
         headers = {"Authorization": f"Bearer {token or self.token}"}
         return Target(port, f"/api/{PROJECT}/{slug}", headers, json.dumps(body))
 
-    def openai_target(self, port: int, question: str) -> Target:
-        """OpenAI's request to `openai`."""
-        body = {"model": "openai", "messages": [{"role": "user", "content": question}]}
-        return evolve(self.target(port, "openai", body), path=f"/api/{PROJECT}/v1/chat/completions")
+    def openai_target(self, port: int, question: str, slug: str = "openai") -> Target:
+        """OpenAI's request to that endpoint."""
+        body = {"model": slug, "messages": [{"role": "user", "content": question}]}
+        return evolve(self.target(port, slug, body), path=f"/api/{PROJECT}/v1/chat/completions")
 
     def make_lane_command(self, port: int, workers: int = 1) -> tuple[str, ...]:
         bind = ("--bind", f"{HOST}:{port}", "--workers", str(workers), "--admin-bind", "")

@@ -11,6 +11,7 @@ from __future__ import annotations
 import orjson
 
 from pg_trio.domain.chat import Json
+from pg_trio.domain.events import ContentDelta, Event
 from pg_trio.providers.json_text import read_json
 from pg_trio.providers.openai_fields import refuse
 from pg_trio.providers.openai_tools import read_index
@@ -45,6 +46,15 @@ def delta_of(choice: dict[str, Json], *, is_first: bool) -> dict[str, Json] | No
         return message
     text = choice.get("text")
     return {"content": text} if type(text) is str and text else None
+
+
+def add_logprobs(logprobs: dict[str, Json], events: list[Event], start: int) -> None:
+    """Add what a choice says of its tokens to its text, which is among the events from `start` on."""
+    for index in range(start, len(events)):
+        event = events[index]
+        if isinstance(event, ContentDelta):
+            events[index] = ContentDelta(event.text, logprobs)
+            return
 
 
 def is_failure(chunk: dict[str, Json]) -> bool:

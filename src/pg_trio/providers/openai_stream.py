@@ -15,7 +15,8 @@ Rules:
 6. An error with content (as a chunk, in the choice, in an `error` event or field) always breaks the stream. Its message
    is passed on.
 7. After a chunk with text only, a next chunk that differs only in that text is not parsed again: the bytes around the
-   text are equal, so their meaning is equal. This halves the cost of reading a token.
+   text are equal, so their meaning is equal. This halves the cost of reading a token. If nothing else has come with
+   it, as with most tokens, its event is not parsed either.
 8. Keep-alives come as comments, as empty or named events, and as data without JSON (`: keepalive`, `ping`). They are
    ignored, and so are events of other kinds, and JSON that is not a chunk.
 9. A piece may end with half of a character (a lone surrogate): the next one has the other half.
@@ -26,8 +27,6 @@ tests/recordings/<provider>/stream*.
 """
 
 from __future__ import annotations
-
-import re
 
 import orjson
 
@@ -41,6 +40,7 @@ from pg_trio.providers.finish_reasons import Meaning, read_finish
 from pg_trio.providers.json_text import HalfText, read_json
 from pg_trio.providers.native_stop import read_matched_stop
 from pg_trio.providers.openai_chunk_reader import (
+    add_logprobs,
     choice_of,
     delta_of,
     is_failure,
@@ -56,16 +56,13 @@ from pg_trio.providers.refusal import mask_for
 from pg_trio.providers.said import read_error_message, says_error
 from pg_trio.providers.sse import ServerSentEvent
 from pg_trio.providers.stream_noise import is_done, is_error_name, is_keep_alive, is_ping_name, is_plain_words
+from pg_trio.providers.text_chunks import DATA, NOT_YET, NOTHING, learn_around
 
 # 4 Mi characters of text and arguments: an answer of 200,000 tokens (the most an endpoint may ask for), 20 characters
 # each. The body's own limit is no substitute, because its JSON is fifty times the text.
 MAX_ANSWER_CHARACTERS = 4 * 1024 * 1024
 
 _DONE = b"[DONE]"
-_CONTENT = re.compile(rb'"content":\s*("(?:[^"\\]|\\.)*+")')
-# No JSON begins so.
-_NEVER = b"\0"
-_PROBE = "any text"
 _DELTA = "choices[0].delta"
 
 
@@ -73,11 +70,11 @@ class OpenAIStreamReader(BodyReader):
     """Reads one stream; see `domain.adapter.StreamReader`."""
 
     __slots__ = (
-        "_after",
-        "_before",
+        "_around",
         "_calls",
         "_characters",
         "_ended_by",
+        "_expects_text",
         "_finish",
         "_halves",
         "_hint",
@@ -99,18 +96,43 @@ class OpenAIStreamReader(BodyReader):
         self._hint: str | None = None
         self._usage: Usage | None = None
         self._stop: NativeStop | None = None
-        # The bytes around the text of a text-only chunk (rule 7); None until the first one has come.
-        self._before: bytes | None = None
-        self._after = _NEVER
+        # The bytes around the text of a text-only chunk (rule 7); whether the next bytes may be a lone one.
+        self._around = NOT_YET
+        self._expects_text = False
         # The text of each kind that may end with half of a character (rule 9); None until one has come.
         self._halves: dict[str, HalfText] | None = None
 
+    def feed(self, data: bytes) -> list[Event]:
+        """The events that these bytes complete."""
+        around = self._around
+        if (
+            self._expects_text
+            and data.find(b"\n") == len(data) - 2
+            and data.endswith(around.lone_end)
+            and data.startswith(DATA)
+            and data.startswith(around.before, 6)
+        ):
+            piece = data[around.text_from : around.text_to]
+            # Without another line end there is one event.
+            events: list[Event] = []
+            if b"\r" not in piece and self._read_text(piece, events):
+                return events
+        events = super().feed(data)
+        self._expects_text = self._around.text_from > 0 and self._parser.is_between_events and not self.is_over
+        return events
+
     def read_all(self, sent_events: list[ServerSentEvent], events: list[Event]) -> None:
         for sent in sent_events:
-            if sent.data.endswith(self._after) and self._read_text(sent, events):
+            data, around = sent.data, self._around
+            if (
+                data.endswith(around.after)
+                and data.startswith(around.before)
+                and sent.event == "message"
+                and self._read_text(data[len(around.before) : -len(around.after)], events)
+            ):
                 continue
             # As in openai-python: the rest of the line is ignored.
-            if sent.data.startswith(_DONE):
+            if data.startswith(_DONE):
                 self.end(UpstreamNonsense("the stream ended without a finish reason"), events)
             else:
                 self._read_event(sent, events)
@@ -156,13 +178,10 @@ class OpenAIStreamReader(BodyReader):
 
     # ── one chunk ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _read_text(self, sent: ServerSentEvent, events: list[Event]) -> bool:
-        """Read a chunk by rule 7. True if that was possible."""
-        data, before = sent.data, self._before
-        if before is None or not data.startswith(before) or sent.event != "message":
-            return False
+    def _read_text(self, piece: bytes, events: list[Event]) -> bool:
+        """Read the text of a chunk by rule 7. True if that was possible."""
         try:
-            text = orjson.loads(data[len(before) : -len(self._after)])
+            text = orjson.loads(piece)
         except orjson.JSONDecodeError:
             return False
         if type(text) is not str or self._characters > MAX_ANSWER_CHARACTERS - len(text):
@@ -171,17 +190,6 @@ class OpenAIStreamReader(BodyReader):
             events.append(ContentDelta(text))
             self._characters += len(text)
         return True
-
-    def _learn(self, data: bytes, chunk: dict[str, Json], delta: dict[str, Json]) -> None:
-        """Keep the bytes around this chunk's text, if replacing the text changes nothing else."""
-        self._before = _NEVER
-        found = _CONTENT.search(data)
-        if found is None:
-            return
-        before, after = data[: found.start(1)], data[found.end(1) :]
-        delta["content"] = _PROBE
-        if after and orjson.loads(before + orjson.dumps(_PROBE) + after) == chunk:
-            self._before, self._after = before, after
 
     def _read_event(self, sent: ServerSentEvent, events: list[Event]) -> None:
         if sent.event != "message":
@@ -206,10 +214,10 @@ class OpenAIStreamReader(BodyReader):
         if choices:
             choice = choice_of(choices)
             self._read_choice(choice, chunk, events)
-            if self._before is None and choice and self._characters and not choice.get("logprobs"):
+            if self._around is NOT_YET and choice and self._characters and not choice.get("logprobs"):
                 delta = choice.get("delta")
                 if delta and len(delta) == 1 and type(delta.get("content")) is str:
-                    self._learn(sent.data, chunk, delta)
+                    self._around = learn_around(sent.data, chunk, delta)
         elif "choices" not in chunk:
             self._read_foreign(chunk)
 
@@ -226,7 +234,7 @@ class OpenAIStreamReader(BodyReader):
             count = len(events)
             self._read_delta(delta, events)
             if type(choice.get("logprobs")) is dict:
-                _add_logprobs(choice["logprobs"], events, count)
+                add_logprobs(choice["logprobs"], events, count)
             if self._characters > MAX_ANSWER_CHARACTERS:
                 raise UpstreamNonsense(f"the answer is over {MAX_ANSWER_CHARACTERS} characters")
         if choice.get("error") and says_error(choice["error"]):
@@ -314,7 +322,7 @@ class OpenAIStreamReader(BodyReader):
         if self._halves is None:
             # It may contain half a character. So later chunks are parsed completely, not by rule 7.
             self._halves = {}
-            self._before = self._after = _NEVER
+            self._around = NOTHING
         return value
 
     def _read_no_chunk(self, value: Json, events: list[Event]) -> None:
@@ -362,12 +370,3 @@ class OpenAIStreamReader(BodyReader):
             [usage.get(name) for name in ("prompt_tokens", "completion_tokens")] if type(usage) is dict else [usage]
         )
         return self._usage if not usage or None in counts else None
-
-
-def _add_logprobs(logprobs: dict[str, Json], events: list[Event], start: int) -> None:
-    """Add what a choice says of its tokens to its text, which is among the events from `start` on."""
-    for index in range(start, len(events)):
-        event = events[index]
-        if isinstance(event, ContentDelta):
-            events[index] = ContentDelta(event.text, logprobs)
-            return

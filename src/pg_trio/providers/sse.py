@@ -103,6 +103,12 @@ class EventStreamParser:
             return self._take_lines(data)
         return self._take_blocks(data)
 
+    @property
+    def is_between_events(self) -> bool:
+        """Whether nothing is kept of the bytes so far, so that the next ones begin an event."""
+        kept = self._tail or self._data or self._event or self._after_cr
+        return not (kept or self._at_start or self._by_lines or self.failure is not None)
+
     def finish(self) -> list[ServerSentEvent]:
         """The stream has ended: return the event without an end, if its data is whole."""
         tail = b"".join(self._tail)

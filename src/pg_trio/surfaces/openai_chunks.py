@@ -17,7 +17,7 @@ The constant part of every chunk is made once per stream. A token costs the JSON
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import orjson
@@ -48,6 +48,8 @@ _NO_REASON = b',"finish_reason":null}'
 _ROLE_CHOICE = b'{"index":0,"delta":{"role":"assistant","content":""}' + _NO_REASON
 _DELTA = b'{"index":0,"delta":{'
 _END_OF_DELTA = b"}" + _NO_REASON
+# The same with the end of the chunk: one object for all streams of a style.
+_END, _END_WITH_NULL = _END_OF_DELTA + b"]}\n\n", _END_OF_DELTA + b'],"usage":null}\n\n'
 _END_OF_CALL = b"]}" + _NO_REASON
 
 
@@ -77,6 +79,7 @@ class ChunkWriter:
         "_choices_bytes",
         "_created",
         "_end",
+        "_end_of_text",
         "_first",
         "_held",
         "_held_chars",
@@ -93,6 +96,7 @@ class ChunkWriter:
         self._style = style
         # What ends a chunk with a choice; the chunk that is due before all others.
         self._end = b'],"usage":null}\n\n' if style.nulls_usage else b"]}\n\n"
+        self._end_of_text = _END_WITH_NULL if style.nulls_usage else _END
         self._first = b""
         self._shows_reasoning = shows_reasoning
         self._id = b""
@@ -147,8 +151,13 @@ class ChunkWriter:
             rendered, self._first = self._first + rendered, b""
         return rendered
 
-    def render_all(self, events: Iterable[Event]) -> bytes:
+    def render_all(self, events: Sequence[Event]) -> bytes:
         """The chunks of events that arrived together, joined for one write."""
+        if len(events) == 1 and not self._role_is_due and not self._first:
+            event = events[0]
+            if type(event) is ContentDelta and event.logprobs is None:
+                # As nearly all are.
+                return self._of_text + _dump(event.text) + self._end_of_text
         return b"".join([self.render(event) for event in events])
 
     def render_finish_reason(self, finish_reason: FinishReason) -> bytes:

@@ -17,6 +17,7 @@ from pg_trio.errors import AttemptFailed, AttemptTimedOut, UpstreamBroken, Upstr
 from pg_trio.providers import adapter_for
 from pg_trio.providers.openai_stream import MAX_ANSWER_CHARACTERS, OpenAIStreamReader
 from pg_trio.providers.openai_tools import MAX_TOOL_CALLS
+from pg_trio.providers.text_chunks import NOTHING
 
 KEY = "0a1b2c3d4e5f60718293"
 CANDIDATE = Candidate(Credential("main", "openai", "https://api.openai.com/v1", Secret(KEY)), "gpt-4o-mini")
@@ -598,7 +599,7 @@ def test_any_choice_ends_as_an_event(choices: list[Any]) -> None:
 def assert_read_as_ever(*pieces: bytes) -> None:
     """That a reader which takes no chunk for one like the last reads the same."""
     reader = OpenAIStreamReader(CANDIDATE)
-    reader._before = b"\0"
+    reader._around = NOTHING
     slowly = [event for piece in pieces for event in reader.feed(piece)] + reader.close()
     assert [str(event) for event in slowly] == [str(event) for event in read(*pieces)]
 
@@ -623,12 +624,56 @@ LIKE = b'data: {"id":"chatcmpl-1","choices":[{"index":0,"delta":{"content":%b},"
         b'"\xff"',
         b'"\x01"',
         b"",
+        b'"',
+        b' "a"',
+        b'"a" ',
+        b'"a"\n',
+        b'\n"a"',
+        b'"a"\r',
+        b'\r\n"a"',
+        b'"a\nb"',
+        b'"a\n\nb"',
+        # Two events in one read, of which the second begins as the first, or does not.
+        b'"a"},"finish_reason":null}],"usage":null}\n\n'
+        + LIKE.removesuffix(b'},"finish_reason":null}],"usage":null}\n\n'),
+        b'"a"},"finish_reason":null}],"usage":null}\n\ndata: {"choices":[{"delta":{"content":"b"',
+        b'"a"},"finish_reason":null}],"usage":null}\n\nevent: error\ndata: {"choices":[{"delta":{"content":"b"',
     ],
 )
 def test_text_alone_is_read_as_ever(content: bytes) -> None:
     pieces = [LIKE % b'"one"', LIKE % b'"two"', LIKE % content, LIKE % b'"four"', STOP, DONE]
 
     assert_read_as_ever(*pieces)
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        b"event: error\n",
+        b"data: x\n",
+        b"data: 1",
+        b": a comment",
+        b"\r",
+        b"d",
+        b"id: 1\n",
+        b"error: no\n",
+        b'data: {"a":1}\n',
+    ],
+)
+def test_text_is_not_alone_behind_what_is_kept(kept: bytes) -> None:
+    assert_read_as_ever(LIKE % b'"one"', LIKE % b'"two"', kept, LIKE % b'"three"', LIKE % b'"four"', STOP, DONE)
+    assert_read_as_ever(LIKE % b'"one"', LIKE % b'"two"' + kept, LIKE % b'"three"', LIKE % b'"four"', STOP, DONE)
+
+
+@pytest.mark.parametrize("field", [b"event:", b"error:", b"data:\t", b"note: ", b"data::"])
+def test_text_of_another_field_is_none(field: bytes) -> None:
+    like = LIKE.removeprefix(b"data: ")
+
+    assert_read_as_ever(LIKE % b'"one"', LIKE % b'"two"', field + like % b'"three"', LIKE % b'"four"', STOP, DONE)
+
+
+def test_nothing_is_told_after_the_end() -> None:
+    assert_read_as_ever(LIKE % b'"one"', LIKE % b'"two"', STOP, DONE, LIKE % b'"three"')
 
 
 @given(st.lists(st.tuples(st.text(max_size=9), st.booleans(), st.booleans()), min_size=2, max_size=9))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pg_trio.domain.chat import FinishReason
 from pg_trio.domain.events import Broken, ContentDelta, Event, Finished, Joined, Opened, ReasoningDelta, ToolCallDelta
 from pg_trio.errors import UpstreamBroken
-from pg_trio.surfaces.openai_chunks import DONE, HELD_CHARS, KEEP_ALIVE, STREAM_HEADERS, ChunkWriter
+from pg_trio.surfaces.openai_chunks import DONE, HELD_CHARS, KEEP_ALIVE, STREAM_HEADERS, ChunkStyle, ChunkWriter
 
 OPENED = Opened("chatcmpl-1", "gpt-4o-mini")
 LAST = {"usage": {"prompt_tokens": 1}}
@@ -68,6 +68,29 @@ def test_text_arrives_as_it_was(texts: list[str]) -> None:
     assert texts == [chunk["choices"][0]["delta"]["content"] for chunk in chunks]
     assert ("stop", []) == (last["choices"][0]["finish_reason"], trailer["choices"])
     assert LAST["usage"] == trailer["usage"]
+
+
+EVENTS = st.sampled_from(
+    [
+        ContentDelta("Hi"),
+        ContentDelta("\u2028ü"),
+        ContentDelta("x", {"content": []}),
+        ReasoningDelta("Hm", "sig"),
+        ToolCallDelta(0, "c1", "f", "{}"),
+        Joined("restart", 2, "openai", "gpt-4o", "was cut"),
+        Opened("chatcmpl-2", "gpt-4o"),
+    ]
+)
+
+
+@given(st.lists(EVENTS, max_size=6), st.booleans(), st.booleans())
+def test_events_are_written_alike_one_by_one_and_together(events: list[Event], opens: bool, nulls: bool) -> None:
+    style = ChunkStyle(opens_with_role=opens, nulls_usage=nulls)
+    alone, together = ChunkWriter(1763800000, style=style), ChunkWriter(1763800000, style=style)
+    events = [OPENED, *events]
+
+    # Two at least are not taken for a lone text.
+    assert b"".join([alone.render_all([event]) for event in events]) == together.render_all([*events, Finished("stop")])
 
 
 def test_first_chunk_alone_has_the_role() -> None:

@@ -1,0 +1,43 @@
+"""Chunks of OpenAI's stream that differ from each other in their text alone: what is around the text."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+import orjson
+
+from pg_trio.domain.chat import Json
+
+DATA = b"data: "
+_CONTENT = re.compile(rb'"content":\s*("(?:[^"\\]|\\.)*+")')
+# No JSON begins or ends so.
+_NEVER = b"\0"
+_PROBE = "any text"
+
+
+class Around(NamedTuple):
+    """The bytes before and after the text of a chunk; what ends an event of it alone, and where there the text is."""
+
+    before: bytes
+    after: bytes
+    lone_end: bytes
+    text_from: int
+    text_to: int
+
+
+# No chunk has been looked at; and no chunk is like another one.
+NOT_YET, NOTHING = Around(b"", _NEVER, _NEVER, 0, 0), Around(_NEVER, _NEVER, _NEVER, 0, 0)
+
+
+def learn_around(data: bytes, chunk: dict[str, Json], delta: dict[str, Json]) -> Around:
+    """What is around this chunk's text, if replacing the text changes nothing else. Changes the text in `delta`."""
+    found = _CONTENT.search(data)
+    if found is None:
+        return NOTHING
+    before, after = data[: found.start(1)], data[found.end(1) :]
+    delta["content"] = _PROBE
+    if not after or orjson.loads(before + orjson.dumps(_PROBE) + after) != chunk:
+        return NOTHING
+    end = after + b"\n\n"
+    return Around(before, after, end, len(DATA) + len(before), -len(end))
