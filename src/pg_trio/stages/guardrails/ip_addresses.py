@@ -65,7 +65,19 @@ _NOT_COMPARED = re.compile(
 )
 _CLOSED = re.compile(rb">|\s{0,8}</[A-Za-z]")
 # What is compared with a number is an address by its name: `ip.src ==`, `remoteAddr !=`.
-_ADDRESS_NAMES = (b"ip", b"ipv4", b"addr", b"address", b"host", b"hostname", b"src", b"dst", b"peer", b"server", b"client")
+_ADDRESS_NAMES = (
+    b"ip",
+    b"ipv4",
+    b"addr",
+    b"address",
+    b"host",
+    b"hostname",
+    b"src",
+    b"dst",
+    b"peer",
+    b"server",
+    b"client",
+)
 # tcpdump writes the port as a fifth number: "1.2.3.4.443 > 5.6.7.8.51234:".
 _WAY_BEFORE, _WAY_BEHIND = re.compile(rb"[0-9\]\xff] > \Z"), re.compile(rb" > [0-9]")
 # Behind an address, never behind a version: a port, a network's length, and the fields of a web server's log.

@@ -77,7 +77,9 @@ _NUMBERS_OF_THINGS = ("号", "號", "号码", "号碼", "號碼", "番号", "番
 _PARTICLES = ("", "は", "が", "是", "为", "為", "는", "은")
 ID_ENDINGS_CJK = tuple(f"{word}{particle}".encode() for word in _NUMBERS_OF_THINGS for particle in _PARTICLES)
 # These are people: only the word number beside them makes an id of theirs ("customer number", "numéro de client").
-PARTIES = _words("customer customers client clients buyer supplier subscriber fournisseur proveedor fornitore lieferant")
+PARTIES = _words(
+    "customer customers client clients buyer supplier subscriber fournisseur proveedor fornitore lieferant"
+)
 OF_WORDS = _words("of de del do da di du des van von vom der the le la el il")
 NUMBER_WORDS = _words("number no nr num nbr nummer nummern numero número numéro n")
 
@@ -93,9 +95,9 @@ PHONE_WORDS = _words(
 )
 # Anywhere in a word of a script without spaces: 电话号码是.
 _PHONE_SIGNS = (
-    "電話", "电话", "手机", "手機", "携帯", "携带", "行動", "座机", "传真", "傳真", "ファックス", "連絡先", "联系方式", "聯絡方式", "致电", "致電",
-    "拨打", "撥打", "전화", "휴대폰", "핸드폰", "연락처", "팩스",
-)  # fmt: skip
+    *("電話", "电话", "手机", "手機", "携帯", "行動", "座机", "传真", "傳真", "ファックス", "連絡先", "联系方式"),
+    *("聯絡方式", "致电", "致電", "拨打", "撥打", "전화", "휴대폰", "핸드폰", "연락처", "팩스"),
+)
 PHONE_SIGNS = tuple(word.encode() for word in _PHONE_SIGNS)
 # For patterns.
 PHONE_SIGNS_PATTERN = "|".join(_PHONE_SIGNS)
