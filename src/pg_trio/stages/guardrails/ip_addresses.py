@@ -79,7 +79,7 @@ _ADDRESS_NAMES = (
     b"client",
 )
 # tcpdump writes the port as a fifth number: "1.2.3.4.443 > 5.6.7.8.51234:".
-_WAY_BEFORE, _WAY_BEHIND = re.compile(rb"[0-9\]\xff] > \Z"), re.compile(rb" > [0-9]")
+_WAY = b" > "
 # Behind an address, never behind a version: a port, a network's length, and the fields of a web server's log.
 _SERVICE = re.compile(rb":[0-9]{2,5}(?![0-9.])|/(?:[89]|[12][0-9]|3[0-2])(?![0-9.])| - [\w.@-]{1,32} \[")
 # From this first number on, only words that always mean a version count: no product's version begins so.
@@ -123,7 +123,8 @@ def sift_addresses(buffer: bytes, start: int) -> Iterator[tuple[int, int]]:
 def _sift_ipv4(buffer: bytes, start: int) -> Iterator[tuple[int, int]]:
     for found in _DOTTED.finditer(buffer, start):
         octets = found[0].split(b".")
-        if len(octets) in (4, 5) and _OCTETS.issuperset(octets[:4]):
+        is_short = len(octets) == 4 or (len(octets) == 5 and _is_way(buffer, *found.span()))
+        if is_short and _OCTETS.issuperset(octets[:4]):
             yield found.span()
 
 
@@ -164,7 +165,9 @@ def _check_ipv4(buffer: bytes, start: int, end: int, floor: int) -> Span:
 
 
 def _is_way(buffer: bytes, start: int, end: int) -> bool:
-    return bool(_WAY_BEHIND.match(buffer, end) or _WAY_BEFORE.search(buffer[max(start - 4, 0) : start]))
+    if buffer.startswith(_WAY, end):
+        return buffer[end + 3 : end + 4].isdigit()
+    return start > 3 and buffer.startswith(_WAY, start - 3) and buffer[start - 4] in b"0123456789]\xff"
 
 
 def _is_version(buffer: bytes, start: int, end: int, floor: int, octets: list[bytes]) -> bool:

@@ -83,7 +83,6 @@ _PREFIX_BYTES = 4
 _NOT_VALUE = re.compile(rb"[\"'`\s,;<>()\[\]{}]")
 _QUOTES = (b'"', b"'", b"`")
 _NO_SPACES = bytes(byte for byte in range(33, 127))
-_SIGNS = b"()[]{}<>|;,:\\"
 _MAX_VALUE_BYTES = 200
 _KEY_NAME = re.compile(rb"(?i)api[_-]?key|client[_-]?secret|secret[_-]?key")
 _HEX_KEY = re.compile(rb"(?:[0-9a-f-]{32,}|[0-9A-F-]{32,})\Z")
@@ -98,6 +97,7 @@ _PUBLIC_NAME = re.compile(
     rb"|(?i:[\w.-]*(?:tokeni[sz]\w*|[_-](?:names?|type|url|uri|file|path|arn|version|expir\w*|count|limit|hint))\b)"
 )
 _SAID = re.compile(SAID.encode())
+_IN_WORDS = re.compile(rb"[a-z] |[\x80-\xff]")
 _VALUE_START = re.compile(rb"(?::=|=>|=|:)\s{0,3}[\"'`]?(?=\S)")
 
 
@@ -167,24 +167,27 @@ def check_connection_string(buffer: bytes, start: int, end: int, floor: int) -> 
 
 def check_named(buffer: bytes, start: int, end: int, _floor: int) -> Span:
     """The value after a name such as `api_key`, if it looks random."""
-    if _PUBLIC_NAME.match(buffer, start):
-        return None
-    said = _SAID.match(buffer, start, end)
-    begin = _begin_of_value(buffer, start, end) if said is None else said.end()
+    begin, is_said = _begin_of_value(buffer, start, end)
     value, is_quoted = _value_of(buffer, begin, end)
     # Most values in code are a word or a name.
     word = value.rstrip(b"=")
     if not is_quoted and buffer[begin + len(value) : begin + len(value) + 1] in (b"(", b"["):
         return None  # a call, an index
-    if said is not None and not is_quoted and (_TECHNICAL.match(value) or not _has_digit_and_letter(value)):
+    if is_said and not is_quoted and (_TECHNICAL.match(value) or not _has_digit_and_letter(value)):
         return None
     if word.isalpha() and (word.islower() or word.isupper() or word.istitle()):
         return None
-    if not value or _CODE.match(value) or _is_id(buffer[start:begin], value) or _is_placeholder(value):
+    if (
+        not value
+        or _CODE.match(value)
+        or _PUBLIC_NAME.match(buffer, start)
+        or _is_id(buffer[start:begin], value)
+        or _is_placeholder(value)
+    ):
         return None
     if buffer[start : start + 5].lower() == b"basic":
         return (begin, begin + len(value)) if _is_login(value) else None
-    looks = _is_password if said or _PASSWORD_NAME.search(buffer, start, begin) else _is_named_key
+    looks = _is_password if is_said or _PASSWORD_NAME.search(buffer, start, begin) else _is_named_key
     return (begin, begin + len(value)) if looks(value) else None
 
 
@@ -193,13 +196,20 @@ def _is_id(name: bytes, value: bytes) -> bool:
     return _UUID.match(value) is not None and _KEY_NAME.search(name) is None
 
 
-def _begin_of_value(buffer: bytes, start: int, end: int) -> int:
+def _begin_of_value(buffer: bytes, start: int, end: int) -> tuple[int, bool]:
+    """Where the value begins, and whether words stand before it ("my password is")."""
     found = _VALUE_START.search(buffer, start, end)
-    return found.end() if found is not None else buffer.rfind(b" ", start, end) + 1
+    if found is None or _IN_WORDS.search(buffer, start, found.start()):
+        said = _SAID.match(buffer, start, end)
+        if said is not None:
+            return said.end(), True
+    return (found.end() if found is not None else buffer.rfind(b" ", start, end) + 1), False
 
 
 # A sign before a value, or the last byte of one in another script, and the value as far as it goes.
 _ANY_VALUE = re.compile(rb"[=>: \x80-\xff]\s{0,3}[\"'`]?([A-Za-z0-9+/_.~!@#$%^&*?\-]{8,})")
+# Signs behind which a value in quotes goes on.
+_SIGNS = frozenset(bytes([sign]) for sign in b"()[]{}<>|;,:\\")
 # A candidate begins at most so far before its value: a name of 30, 14 and 12 characters, and quotes, a sign and spaces.
 _NAME_BYTES = 80
 
@@ -207,18 +217,18 @@ _NAME_BYTES = 80
 def sift_named(buffer: bytes, start: int) -> Iterator[tuple[int, int]]:
     """The places before each value that may be random: see detector.Sift."""
     for found in _ANY_VALUE.finditer(buffer, start):
-        rest = found[1].translate(None, DIGITS)
-        has_digits = len(rest) < len(found[1])
-        # Digits and others; or small and large letters and signs.
-        may_be = rest if has_digits else not rest.isalpha() and rest.lower() != rest != rest.upper()
-        if may_be or _may_go_on(buffer, found.start(1), found.end()):
-            yield max(found.start(1) - _NAME_BYTES, start), found.start(1)
-
-
-def _may_go_on(buffer: bytes, begin: int, end: int) -> bool:
-    """Whether a value goes on behind other signs in its quotes, or is a login in Base64."""
-    in_quotes = buffer[begin - 1 : begin] in _QUOTES and end < len(buffer) and buffer[end] in _SIGNS
-    return in_quotes or buffer[max(begin - 8, 0) : begin].rstrip().lower().endswith(b"basic")
+        value, begin = found[1], found.start(1)
+        rest = value.translate(None, DIGITS)
+        if len(rest) < len(value):
+            may_be = bool(rest)
+        elif buffer[begin - 1] in b"\"'`" and buffer[begin + len(value) : begin + len(value) + 1] in _SIGNS:
+            may_be = True
+        elif rest.islower() or rest.isupper():
+            may_be = False
+        else:
+            may_be = not rest.isalpha() or buffer[max(begin - 8, 0) : begin].rstrip().lower().endswith(b"basic")
+        if may_be:
+            yield max(begin - _NAME_BYTES, start), begin
 
 
 def _is_placeholder(value: bytes) -> bool:
@@ -242,11 +252,11 @@ def _value_of(buffer: bytes, begin: int, end: int) -> tuple[bytes, bool]:
 
 def after_name(buffer: bytes, start: int, end: int) -> int:
     """Where to continue after a rejected value: at the value, which may be a name itself."""
-    said = _SAID.match(buffer, start, end)
-    if said is not None:
-        return said.end()
     found = _VALUE_START.search(buffer, start, end)
-    return end if found is None else found.end()
+    if found is not None and _IN_WORDS.search(buffer, start, found.start()) is None:
+        return found.end()
+    begin, is_said = _begin_of_value(buffer, start, end)
+    return begin if is_said or found is not None else end
 
 
 def after_candidate(_buffer: bytes, _start: int, end: int) -> int:

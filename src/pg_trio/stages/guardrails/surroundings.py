@@ -42,9 +42,10 @@ JOINTS = frozenset(b".-")
 
 # ASCII characters other than letters become spaces; letters beyond ASCII stay in their words.
 _TO_WORDS = bytes(byte if byte > 127 or chr(byte).isalpha() else 0x20 for byte in range(256))
-# Beyond ASCII: Latin-1's signs and no-break space, general punctuation, and that of CJK and of full width.
+# Beyond ASCII: no-break space, quotes and signs of Latin-1 (but the section's, which is a word), general punctuation,
+# and that of CJK and of full width.
 _PUNCTUATION = re.compile(
-    rb"\xc2[\x80-\xbf]|\xe2\x80[\x80-\xbf]|\xe2\x81[\x80-\xaf]|\xe3\x80[\x80-\xbf]|\xef\xbc[\x80-\x8f\x9a-\xa0]"
+    rb"\xc2[\xa0\xa1\xaa\xab\xb0\xb4\xb7\xba\xbb\xbf]|\xe2\x80[\x80-\xbf]|\xe2\x81[\x80-\xaf]|\xe3\x80[\x80-\xbf]|\xef\xbc[\x80-\x8f\x9a-\xa0]"
     rb"|\xef\xbc[\xbb-\xbf]|\xef\xbd[\x80\x9b-\xa5]"
 )
 # Between pieces (0xFE) and in masks (0xFF, "REDACTED]"): nothing before one of them counts.
@@ -123,6 +124,7 @@ def words_of(text: bytes) -> list[bytes]:
     return text.translate(_TO_WORDS).split()
 
 
+@lru_cache(maxsize=KEPT_WINDOWS)
 def is_phone_word(word: bytes) -> bool:
     """Whether a word means a telephone, in any script."""
     return word.lower() in PHONE_WORDS or (not word.isascii() and any(sign in word for sign in PHONE_SIGNS))
