@@ -109,6 +109,8 @@ def test_figures_are_no_telephone(text: str) -> None:
     ("text", "masked"),
     [
         ("Can someone call me on 0086501586?", "Can someone call me on [Phone number REDACTED]?"),
+        ("Card: 4315267405908, 12.50 EUR", "Card: [Credit card REDACTED], 12.50 EUR"),
+        ("<td>4222222222222</td>", "<td>[Credit card REDACTED]</td>"),
         ("Effort 4315267405908, without cover.", "Effort [Credit card REDACTED], without cover."),
     ],
 )
@@ -127,6 +129,14 @@ def test_number_without_a_better_sign(text: str, masked: str) -> None:
         'row;4315267405908;"Cup"',
         "7683203353222 5030787659929 4315267405908",
         "EAN 4315267405908",
+        "<td>4315267405908</td>",
+        "4315267405908, 2 pcs",
+        "4315267405908: 12 Stück",
+        "4315267405908 in stock",
+        "4315267405908 €2.49",
+        "4315267405908 12,50 EUR",
+        "3 x 4315267405908",
+        "Qty: 3 4315267405908",
         "Der Strichcode auf der Packung lautet 4315267405908.",
         "4315267405908 (EAN)",
         "35/325 2024",

@@ -74,6 +74,16 @@ def test_id_is_left_alone(text: str) -> None:
     assert [] == ALL.find(text)
 
 
+@pytest.mark.parametrize("text", ["order id 12345678Z", "account id 218686177991870", "ticket id: AB123456C"])
+def test_id_of_a_thing_is_no_persons_number(text: str) -> None:
+    assert [] == pii_finder(("es_nif", "fr_nir", "uk_nino")).find(text)
+
+
+@pytest.mark.parametrize("text", ["id 12345678Z", "my id is 184127645108946", "ID: AB123456C"])
+def test_id_alone_is_a_persons(text: str) -> None:
+    assert 1 == len(pii_finder(("es_nif", "fr_nir", "uk_nino")).find(text))
+
+
 @pytest.mark.parametrize("text", ["customer {}", "our client: {}", "client phone number {}"])
 def test_number_of_a_person_is_found(text: str) -> None:
     given = text.format("212-555-2368")

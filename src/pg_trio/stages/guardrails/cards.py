@@ -105,6 +105,12 @@ _PRODUCT = re.compile(
     rb"(?i)\b(?:ean|gtin|upc|gs1|sku|isbn|bar ?codes?|strichcodes?|artikel\w*|produkte?s?|produktcode|products?"
     rb"|articles?|articulos?|articoli|articolo)\b"
 )
+# A number of pieces or a price beside it; a cell of a table in HTML.
+_SOLD_BEHIND = re.compile(
+    rb"(?i)[^0-9A-Za-z\n]{1,4}(?:(?:[0-9]{1,5} ?)?(?:pcs|pieces?|stk|st\xc3\xbcck|stueck|in stock|auf lager|en stock|units?"
+    rb"|unidades|unit\xc3\xa9s|pezzi|pz|szt)\b|[0-9]{1,5}[.,][0-9]{2}\b|(?:[$]|\xe2\x82\xac|\xc2[\xa3\xa5]) ?[0-9])"
+)
+_SOLD_BEFORE = re.compile(rb"(?i)(?:\b(?:qty|quantity|menge|anzahl)\W{0,3}[0-9]{1,5}|[0-9] ?(?:x|\xc3\x97)) \Z")
 _BEHIND_BYTES = 24
 # Two fields before it.
 _TABLE_BYTES = 40
@@ -205,6 +211,10 @@ def _is_product(buffer: bytes, start: int, end: int) -> bool:
     if _PRODUCT.search(buffer, max(start - _TABLE_BYTES, 0), start) or _PRODUCT.search(
         buffer, end, end + _BEHIND_BYTES
     ):
+        return True
+    if _SOLD_BEHIND.match(buffer, end) or _SOLD_BEFORE.search(buffer[max(start - _BEHIND_BYTES, 0) : start]):
+        return True
+    if buffer[start - 1 : start] == b">" and buffer[end : end + 1] == b"<":
         return True
     if _FIELD_BEHIND.match(buffer, end) or _FIELD_BEFORE.match(buffer, max(start - 1, 0)):
         return True
