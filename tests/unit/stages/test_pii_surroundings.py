@@ -62,6 +62,8 @@ def test_abbreviation_ends_no_sentence(text: str) -> None:
         "493 43 660",
         "54 0768-4246",
         "371.118.7638",
+        "+468123641",
+        "+353 22 12261",
     ],
 )
 def test_national_shapes_are_found(number: str) -> None:
@@ -130,6 +132,12 @@ def test_number_without_a_better_sign(text: str, masked: str) -> None:
         "7683203353222 5030787659929 4315267405908",
         "EAN 4315267405908",
         "<td>4315267405908</td>",
+        "| 4315267405908 | Cola | 1.20 |",
+        "ba79508e-3c59-481f-bf90-06ccbc8f7a44",
+        "Mozilla/5.0 (X11; Linux i686; rv:1.9.7.20) Gecko/20100101 Firefox/5.0",
+        "Numéro de suivi : 0257 5682 7559",
+        "Número de seguimiento 0325 6548 0461",
+        "S/N: 387-570-7495",
         "4315267405908, 2 pcs",
         "4315267405908: 12 Stück",
         "4315267405908 in stock",
@@ -140,6 +148,7 @@ def test_number_without_a_better_sign(text: str, masked: str) -> None:
         "Der Strichcode auf der Packung lautet 4315267405908.",
         "4315267405908 (EAN)",
         "35/325 2024",
+        "5043\t7049\t2655",
     ],
 )
 def test_code_of_a_place_or_a_product_is_left_alone(text: str) -> None:

@@ -105,10 +105,11 @@ _PRODUCT = re.compile(
     rb"(?i)\b(?:ean|gtin|upc|gs1|sku|isbn|bar ?codes?|strichcodes?|artikel\w*|produkte?s?|produktcode|products?"
     rb"|articles?|articulos?|articoli|articolo)\b"
 )
-# A number of pieces or a price beside it; a cell of a table in HTML.
+# A number of pieces or a price beside it.
 _SOLD_BEHIND = re.compile(
-    rb"(?i)[^0-9A-Za-z\n]{1,4}(?:(?:[0-9]{1,5} ?)?(?:pcs|pieces?|stk|st\xc3\xbcck|stueck|in stock|auf lager|en stock|units?"
-    rb"|unidades|unit\xc3\xa9s|pezzi|pz|szt)\b|[0-9]{1,5}[.,][0-9]{2}\b|(?:[$]|\xe2\x82\xac|\xc2[\xa3\xa5]) ?[0-9])"
+    rb"(?i)[^0-9A-Za-z\n]{1,4}(?:(?:[0-9]{1,5} ?)?(?:pcs|pieces?|stk|st\xc3\xbcck|stueck|in stock|auf lager|en stock"
+    rb"|units?|unidades|unit\xc3\xa9s|pezzi|pz|szt)\b|[0-9]{1,5}[.,][0-9]{2}\b"
+    rb"|(?:[$]|\xe2\x82\xac|\xc2[\xa3\xa5]) ?[0-9])"
 )
 _SOLD_BEFORE = re.compile(rb"(?i)(?:\b(?:qty|quantity|menge|anzahl)\W{0,3}[0-9]{1,5}|[0-9] ?(?:x|\xc3\x97)) \Z")
 _BEHIND_BYTES = 24
@@ -190,6 +191,8 @@ def _is_plausible(buffer: bytes, start: int, end: int, floor: int, digits: bytes
     if not joints:
         likely = _is_likely_bare(digits) and not (len(digits) == 13 and _is_product(buffer, start, end))
         return ends_there(buffer, end) and (likely or _is_named_card(buffer, start, floor))
+    if b"\t" in joints and len(digits) == _MIN_DIGITS and not _is_named_card(buffer, start, floor):
+        return False  # fields of a row
     if len(joints) > 1 and not joints.isdisjoint(_STRICT_JOINTS):
         return False
     return joints != {b" "} or not is_in_list(buffer, start, end, floor, most=_MAX_NEIGHBOURS)
@@ -214,7 +217,9 @@ def _is_product(buffer: bytes, start: int, end: int) -> bool:
         return True
     if _SOLD_BEHIND.match(buffer, end) or _SOLD_BEFORE.search(buffer[max(start - _BEHIND_BYTES, 0) : start]):
         return True
-    if buffer[start - 1 : start] == b">" and buffer[end : end + 1] == b"<":
+    if (buffer[start - 1 : start], buffer[end : end + 1]) == (b">", b"<"):
+        return True
+    if buffer[start - 2 : start] == b"| " and buffer.startswith(b" |", end):
         return True
     if _FIELD_BEHIND.match(buffer, end) or _FIELD_BEFORE.match(buffer, max(start - 1, 0)):
         return True

@@ -38,7 +38,7 @@ _SLICE_GROUPS = re.compile(rb"[0-9]{0,4}::[0-9]{0,4}\Z")
 _PRIVATE = re.compile(rb"(?:10|127|192\.168|172\.(?:1[6-9]|2\d|3[01]))\.")
 # Words directly before a version, or before another version in front of it ("from 1.2.3.4 to 1.2.3.5").
 _VERSION_WORDS = frozenset(
-    "ver vers version versions versie versión v rev revision release releases released build firmware fw driver"
+    "ver vers version versions versie versión v rv rev revision release releases released build firmware fw driver"
     " drivers fileversion productversion assemblyversion assemblyfileversion upgrade upgraded upgrades upgrading"
     " update updated updates updating downgrade downgraded bump bumped patch section sections sec § §§ chapter"
     " kapitel abschnitt ziffer clause clauses appendix annex table figure fig oid chrome chromium edge firefox"
@@ -85,8 +85,8 @@ _SERVICE = re.compile(rb":[0-9]{2,5}(?![0-9.])|/(?:[89]|[12][0-9]|3[0-2])(?![0-9
 # From this first number on, only words that always mean a version count: no product's version begins so.
 _HIGH = 160
 _CLEAR_VERSION_WORDS = frozenset(
-    "ver vers version versions versie versión v rev revision release releases released build firmware fw driver drivers"
-    " fileversion productversion assemblyversion assemblyfileversion oid".encode().split()
+    "ver vers version versions versie versión v rv rev revision release releases released build firmware fw driver"
+    " drivers fileversion productversion assemblyversion assemblyfileversion oid".encode().split()
 )
 # `acme/widget@1.2.3.4`, "requires widget (1.2.3.4)"
 _PACKAGE = re.compile(

@@ -62,6 +62,7 @@ KEPT_WINDOWS = 1024
 _GLUE = frozenset(b"-_/.#~\\&")
 _MONEY = (b"$", "€".encode(), "£".encode(), "¥".encode(), "₹".encode())
 _MONEY_BEHIND = tuple(f"{space}{sign}".encode() for space in ("", " ", "\u00a0") for sign in "%€$£")
+_SERIAL = re.compile(rb"(?i)\b[spm]/n\b[^A-Za-z]{0,4}\Z")
 _UNIT = re.compile(rb"(?: |\xc2\xa0){0,2}([A-Za-z\xc2\xb5]{1,11})\b")
 # A group of a list or a hex dump before or after it: one space, and two to eight hexadecimal digits, one a digit.
 _GROUP_BEFORE = re.compile(rb"(?<![^\s|])([0-9a-fA-F]{2,8})[ ]\Z")
@@ -171,7 +172,7 @@ def _names_id(window: bytes) -> bool:
     if window.endswith(_MONEY) or _is_glued(window):
         return True
     words = words_of(window)
-    if window[-1] == 0x23 and not words:  # "#"
+    if (window[-1] == 0x23 and not words) or _SERIAL.search(window):  # 0x23 is "#"
         return True
     is_numbered = False
     for index, word in enumerate(words[: -_MAX_WORDS - 1 : -1]):
