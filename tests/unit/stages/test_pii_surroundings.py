@@ -62,7 +62,6 @@ def test_abbreviation_ends_no_sentence(text: str) -> None:
         "493 43 660",
         "54 0768-4246",
         "371.118.7638",
-        "+468123641",
         "+353 22 12261",
     ],
 )

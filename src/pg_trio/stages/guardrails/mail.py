@@ -77,6 +77,8 @@ def check_email(buffer: bytes, start: int, end: int, floor: int) -> Span:
 def _begin_of_name(buffer: bytes, start: int, at: int) -> int:
     """Where the name begins, without what stands in front of it."""
     name = buffer[start:at]
+    if buffer[start] not in b"_.+-" and name.translate(None, b"_.+-").isalnum():
+        return start
     if name.startswith(b"//") and buffer[start - 1 : start] == b":":
         name = name[name.rfind(b"/") + 1 :]  # of a URL
     name = name[max(name.rfind(sign) for sign in _SEPARATORS) + 1 :]

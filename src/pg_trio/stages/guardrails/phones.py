@@ -273,8 +273,8 @@ def _has_german_shape(buffer: bytes, start: int, end: int, floor: int) -> bool:
 
 # ── everywhere else ──────────────────────────────────────────────────────────────────────────────────────────────────
 
-# Nine: with fewer digits in a row, "+" is more often an arithmetic sign.
-_MIN_BARE_DIGITS = 9
+# Ten: with fewer digits in a row, "+" is more often an arithmetic sign.
+_MIN_BARE_DIGITS = 10
 # Eight: no country's numbers are shorter with its code.
 _MIN_INTERNATIONAL_DIGITS = 8
 # ITU-T E.164: fifteen digits with the country's code. Seven without one: the shortest local number of most countries.
