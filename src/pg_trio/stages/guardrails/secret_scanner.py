@@ -83,7 +83,7 @@ _PREFIX_BYTES = 4
 _NOT_VALUE = re.compile(rb"[\"'`\s,;<>()\[\]{}]")
 _QUOTES = (b'"', b"'", b"`")
 _NO_SPACES = bytes(byte for byte in range(33, 127))
-_MAX_VALUE_BYTES = 200
+_MAX_VALUE_BYTES = 170
 _KEY_NAME = re.compile(rb"(?i)api[_-]?key|client[_-]?secret|secret[_-]?key")
 _HEX_KEY = re.compile(rb"(?:[0-9a-f-]{32,}|[0-9A-F-]{32,})\Z")
 # "password is Base64-encoded"
@@ -308,9 +308,9 @@ _BUILT_IN: dict[str, tuple[str, Check, Resume, int]] = {
     "azure_key": (AZURE, check_prefixed, next_byte, 112),
     "anthropic_key": (ANTHROPIC, check_prefixed, next_byte, 192),
     "openai_key": (OPENAI, check_prefixed, next_byte, 200),
-    "provider_key": (rf"\b(?:{PROVIDERS})", check_prefixed, next_byte, 96),
+    "provider_key": (rf"\b(?:{PROVIDERS})", check_prefixed, next_byte, 192),
     "github_token": (GITHUB, check_prefixed, next_byte, 256),
-    "gitlab_token": (GITLAB, check_prefixed, next_byte, 72),
+    "gitlab_token": (GITLAB, check_prefixed, next_byte, 88),
     "slack_token": (SLACK, check_prefixed, next_byte, 200),
     "stripe_key": (
         STRIPE,
