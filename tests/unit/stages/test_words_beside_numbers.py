@@ -74,6 +74,20 @@ def test_id_is_left_alone(text: str) -> None:
     assert [] == ALL.find(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [
+        ("卡号4111 1111 1111 1111", "credit_card"),
+        ("信用卡号：4111111111111111", "credit_card"),
+        ("カード番号は4111111111111111です", "credit_card"),
+        ("카드번호: 4111111111111111", "credit_card"),
+        ("社保号 078-05-1120", "ssn_us"),
+    ],
+)
+def test_persons_number_is_found(text: str, rule: str) -> None:
+    assert [rule] == [match.rule for match in ALL.find(text)]
+
+
 @pytest.mark.parametrize("text", ["order id 12345678Z", "account id 218686177991870", "ticket id: AB123456C"])
 def test_id_of_a_thing_is_no_persons_number(text: str) -> None:
     assert [] == pii_finder(("es_nif", "fr_nir", "uk_nino")).find(text)

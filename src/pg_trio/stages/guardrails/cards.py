@@ -19,6 +19,7 @@ from pg_trio.stages.guardrails.surroundings import (
     Span,
     before,
     ends_there,
+    has_any,
     is_in_list,
     is_named_id,
     starts_afresh,
@@ -26,7 +27,7 @@ from pg_trio.stages.guardrails.surroundings import (
     without_last_group,
     words_of,
 )
-from pg_trio.stages.guardrails.words import CARD_WORDS
+from pg_trio.stages.guardrails.words import CARD_SIGNS, CARD_WORDS
 
 # Between groups: spaces of every width, invisible ones, dots, slashes, underscores and all dashes; " - " has three.
 _JOINT = (
@@ -241,4 +242,5 @@ def _is_named_card(buffer: bytes, start: int, floor: int) -> bool:
 
 @lru_cache(maxsize=KEPT_WINDOWS)
 def _says_card(window: bytes) -> bool:
-    return any(word.lower() in CARD_WORDS for word in words_of(before(window, len(window), 0))[-4:])
+    words = words_of(before(window, len(window), 0))[-4:]
+    return any(word.lower() in CARD_WORDS or has_any(word, CARD_SIGNS) for word in words)

@@ -20,6 +20,7 @@ from pg_trio.stages.guardrails.words import (
     NUMBER_WORDS,
     OF_WORDS,
     PARTIES,
+    PERSONAL_SIGNS,
     PHONE_SIGNS,
     PHONE_WORDS,
     UNITS,
@@ -128,7 +129,7 @@ def words_of(text: bytes) -> list[bytes]:
 @lru_cache(maxsize=KEPT_WINDOWS)
 def is_phone_word(word: bytes) -> bool:
     """Whether a word means a telephone, in any script."""
-    return word.lower() in PHONE_WORDS or (not word.isascii() and any(sign in word for sign in PHONE_SIGNS))
+    return word.lower() in PHONE_WORDS or has_any(word, PHONE_SIGNS)
 
 
 def is_named_id(buffer: bytes, start: int, floor: int) -> bool:
@@ -198,7 +199,12 @@ def is_id_word(word: bytes) -> bool:
     lower = word.lower()
     if lower in ID_WORDS or lower.endswith(ID_ENDINGS) or (len(word) > 2 and word.endswith((b"Id", b"ID"))):
         return True
-    return word.endswith(ID_ENDINGS_CJK) and not is_phone_word(word)
+    return word.endswith(ID_ENDINGS_CJK) and not is_phone_word(word) and not has_any(word, PERSONAL_SIGNS)
+
+
+def has_any(word: bytes, signs: tuple[bytes, ...]) -> bool:
+    """Whether one of the signs, of a script without spaces, is in the word."""
+    return not word.isascii() and any(sign in word for sign in signs)
 
 
 def _is_glued(window: bytes) -> bool:

@@ -77,6 +77,12 @@ ID_ENDINGS = tuple(
 _NUMBERS_OF_THINGS = ("号", "號", "号码", "号碼", "號碼", "番号", "番號", "编号", "編號", "コード", "번호")
 _PARTICLES = ("", "は", "が", "是", "为", "為", "는", "은")
 ID_ENDINGS_CJK = tuple(f"{word}{particle}".encode() for word in _NUMBERS_OF_THINGS for particle in _PARTICLES)
+# But these numbers are a person's.
+PERSONAL_SIGNS = tuple(
+    word.encode()
+    for word in ("社保", "社会保障", "身份", "护照", "護照", "パスポート", "マイナンバー", "税", "卡", "カード", "카드")
+)
+CARD_SIGNS = tuple(word.encode() for word in ("信用卡", "银行卡", "銀行卡", "卡号", "卡號", "カード", "카드"))
 # These are people: only the word number beside them makes an id of theirs ("customer number", "numéro de client").
 PARTIES = _words(
     "customer customers client clients buyer supplier subscriber fournisseur proveedor fornitore lieferant"
