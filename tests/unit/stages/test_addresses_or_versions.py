@@ -73,6 +73,7 @@ def test_address_is_found(text: str) -> None:
         "upgraded 1.2.3.4 -> version 1.2.3.5",
         "firmware 203.0.113.9",
         "Chrome/203.0.113.9",
+        "univ.ObjectIdentifier('2.5.29.30')",
     ],
 )
 def test_version_is_left_alone(text: str) -> None:

@@ -137,6 +137,7 @@ def test_number_without_a_better_sign(text: str, masked: str) -> None:
         "Numéro de suivi : 0257 5682 7559",
         "Número de seguimiento 0325 6548 0461",
         "S/N: 387-570-7495",
+        "{'station': '011990-99999', 'temp': 0}",
         "4315267405908, 2 pcs",
         "4315267405908: 12 Stück",
         "4315267405908 in stock",

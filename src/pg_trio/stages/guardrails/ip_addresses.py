@@ -46,7 +46,7 @@ _VERSION_WORDS = frozenset(
     " sdk api jdk jre tag spec rule article requirement req item step kb hotfix schema level bios kernel ios"
     " android windows macos plugin extension module package library lib dll installer runtime edition beta alpha"
     " rc snapshot changelog since introduced deprecated fixed python ruby perl node nodejs golang rust gcc clang"
-    " cmake gradle maven kotlin scala".encode().split()
+    " cmake gradle maven kotlin scala objectidentifier".encode().split()
 )
 # Products whose name stands before a version, but also before a private address of a machine that runs it.
 _PRODUCTS = frozenset(
@@ -86,7 +86,7 @@ _SERVICE = re.compile(rb":[0-9]{2,5}(?![0-9.])|/(?:[89]|[12][0-9]|3[0-2])(?![0-9
 _HIGH = 160
 _CLEAR_VERSION_WORDS = frozenset(
     "ver vers version versions versie versión v rv rev revision release releases released build firmware fw driver"
-    " drivers fileversion productversion assemblyversion assemblyfileversion oid".encode().split()
+    " drivers fileversion productversion assemblyversion assemblyfileversion oid objectidentifier".encode().split()
 )
 # `acme/widget@1.2.3.4`, "requires widget (1.2.3.4)"
 _PACKAGE = re.compile(
