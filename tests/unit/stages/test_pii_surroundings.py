@@ -80,6 +80,7 @@ def test_national_shapes_are_found(number: str) -> None:
         "0604 5705 8943",
         "3598 0901 8801 6490",
         "card 060419646306",
+        "060449726607",
     ],
 )
 def test_older_ranges_of_cards_are_found(number: str) -> None:

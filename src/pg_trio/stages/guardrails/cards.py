@@ -75,9 +75,9 @@ _RANGES = (
     (986000, 986099, (16,)),  # Humo
 )
 _FIRST = [first for first, _, _ in _RANGES]
-# Twelve digits are also a UPC: only these prefixes are Maestro's without a word that says card.
+# Twelve digits are also a UPC, and then no card: only these prefixes are Maestro's without a word that says card.
 # A UPC that begins with 5 is a coupon.
-_MAESTRO_PREFIXES = tuple(b"5018 5020 5038 56 57 58 6304 6759 6761 6762 6763 6390".split())
+_MAESTRO_PREFIXES = tuple(b"0604 5018 5020 5038 56 57 58 6304 6759 6761 6762 6763 6390".split())
 _MIN_DIGITS, _MAX_DIGITS = 12, 19
 # With this many more groups of four in the same row, it is a row of figures or a hex dump.
 _MAX_NEIGHBOURS = 2

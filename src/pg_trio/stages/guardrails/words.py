@@ -63,7 +63,7 @@ ID_WORDS = _words(
     "pedidos facturas zamówienie faktura fakturanr ordrenr ordernr kvitto saksnr sak kundenr objednávka číslo",
     "zakázka tilaus lasku rendelés számla comanda sipariş fatura заказ заказа счет счёт тикет накладная 订单 订单号",
     "发票 注文番号 注文 伝票 주문 송장",
-    "suivi seguimiento rastreio rastreamento tracciamento station",
+    "suivi seguimiento rastreio rastreamento tracciamento station incidencia incidente snowflake",
     "guarantee certificate cert zertifikat bescheid beschluss rollnr buchung buchungsnr",
     "buchungscode reservierung spur builds jobs pipeline workflow tasks thread process proc worker pod instance",
     "cluster shard partition topic queue bucket object blob files folder path",
