@@ -58,9 +58,28 @@ RULES = {
     "words": OutputRules(keyword_blocklist=KeywordBlocklist(mode="mask", words=("bomb", "top secret", "Straße"))),
 }
 GUARDS = {name: guards for name, rules in RULES.items() if (guards := compile_output(rules, PROMPT)) is not None}
+# What is decided by the text around it.
+AROUND = [
+    "<td>203.0.113.9</td>",
+    "> 203.0.113.9",
+    "IP 203.0.113.9.443 > 198.51.100.7.51234: Flags",
+    "203.0.113.9 - - [30/Nov/2026",
+    "node 203.0.113.9:6379",
+    "ip == '203.0.113.9'",
+    "4315267405908, 2 pcs",
+    "| 4315267405908 | Cola",
+    "电话：13812345678",
+    "订单号：212-555-2368",
+    "+49 30 1234567-0",
+    "'max@example.com'",
+    "email=max@example.com&x",
+    "https://x.org/a/max@example.com",
+    "ba79508e-3c59-481f-bf90-06ccbc8f7a44",
+    "order id 12345678Z",
+]
 MATTER = {
-    "pii": [text for *_, text in FOUND],
-    "every type": [text for *_, text in (*FOUND, *MORE_FOUND)],
+    "pii": [*AROUND, *(text for *_, text in FOUND)],
+    "every type": [*AROUND, *(text for *_, text in (*FOUND, *MORE_FOUND))],
     "custom": ["B-1234", "B-12345", "B-12", "xB-1234"],
     "secrets": [
         KEY,
@@ -68,6 +87,12 @@ MATTER = {
         "api_key = 'k9Xv2mQ8rT4wZ7pL1sD6'",
         "postgres://app:s3cr3t-Pw@db.example.com/app",
         "Server=db1;Database=app;User Id=sa;Password=Pa55w0rd!x;",
+        "my password is Tr0ub4dor&3, ",
+        "密码是Tr0ub4dor&3",
+        "SECRET_KEY = 'django-insecure-d5jqs-(kcm4$g&q8l#k'",
+        "Basic bWJuZHVuOjJDbVdnQThOdktMVkVX",
+        "figd_kPq3x8Zt1mV5bN7cR9dS2fG4hJ6kL0aQwErTyU-",
+        "SERVICE_KEY: 8096911e968cd1eb5cbf15b3669386e6",
     ],
     "leak": [" ".join(PROMPT.split()[at : at + 7]) for at in range(0, 30, 3)],
     "words": ["bomb", "BOMBS", "top secret", "top  SECRET", "STRASSE", "top", "bom", "b-o-m-b", "b0mb"],

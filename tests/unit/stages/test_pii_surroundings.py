@@ -62,6 +62,7 @@ def test_abbreviation_ends_no_sentence(text: str) -> None:
         "493 43 660",
         "54 0768-4246",
         "371.118.7638",
+        "+353 22 12261",
     ],
 )
 def test_national_shapes_are_found(number: str) -> None:
@@ -79,6 +80,7 @@ def test_national_shapes_are_found(number: str) -> None:
         "0604 5705 8943",
         "3598 0901 8801 6490",
         "card 060419646306",
+        "060449726607",
     ],
 )
 def test_older_ranges_of_cards_are_found(number: str) -> None:
@@ -109,6 +111,8 @@ def test_figures_are_no_telephone(text: str) -> None:
     ("text", "masked"),
     [
         ("Can someone call me on 0086501586?", "Can someone call me on [Phone number REDACTED]?"),
+        ("Card: 4315267405908, 12.50 EUR", "Card: [Credit card REDACTED], 12.50 EUR"),
+        ("<td>4222222222222</td>", "<td>[Credit card REDACTED]</td>"),
         ("Effort 4315267405908, without cover.", "Effort [Credit card REDACTED], without cover."),
     ],
 )
@@ -127,9 +131,25 @@ def test_number_without_a_better_sign(text: str, masked: str) -> None:
         'row;4315267405908;"Cup"',
         "7683203353222 5030787659929 4315267405908",
         "EAN 4315267405908",
+        "<td>4315267405908</td>",
+        "| 4315267405908 | Cola | 1.20 |",
+        "ba79508e-3c59-481f-bf90-06ccbc8f7a44",
+        "Mozilla/5.0 (X11; Linux i686; rv:1.9.7.20) Gecko/20100101 Firefox/5.0",
+        "Numéro de suivi : 0257 5682 7559",
+        "Número de seguimiento 0325 6548 0461",
+        "S/N: 387-570-7495",
+        "{'station': '011990-99999', 'temp': 0}",
+        "4315267405908, 2 pcs",
+        "4315267405908: 12 Stück",
+        "4315267405908 in stock",
+        "4315267405908 €2.49",
+        "4315267405908 12,50 EUR",
+        "3 x 4315267405908",
+        "Qty: 3 4315267405908",
         "Der Strichcode auf der Packung lautet 4315267405908.",
         "4315267405908 (EAN)",
         "35/325 2024",
+        "5043\t7049\t2655",
     ],
 )
 def test_code_of_a_place_or_a_product_is_left_alone(text: str) -> None:

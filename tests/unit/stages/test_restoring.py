@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from pg_trio.domain.chat import ChatRequest, Message, Usage
 from pg_trio.domain.events import ContentDelta, Event, Finished, ReasoningDelta, ToolCallDelta
 from pg_trio.stages.guardrails.detection import Match
-from pg_trio.stages.guardrails.redaction import Redaction
+from pg_trio.stages.guardrails.redaction import Redaction, highest_numbers
 from pg_trio.stages.guardrails.restoring import RestoringFilter
 
 MAIL = "max@example.com"
@@ -47,6 +49,60 @@ def test_text_of_a_pattern_with_any_label_comes_back(label: str) -> None:
     made = Redaction({})
 
     assert "Q7" == made.restore(made.write("Q7", [Match(0, 2, label, label)]))
+
+
+WRITINGS = [
+    "[[email_001]]",
+    "[[Email_001]]",
+    "[[ EMAIL_001 ]]",
+    "[[EMAIL_1]]",
+    "[[EMAIL 001]]",
+    "[[EMAIL-001]]",
+    r"[[EMAIL\_001]]",
+    r"\[\[EMAIL\_001\]\]",
+    r"\[[EMAIL_001\]]",
+]
+
+
+@pytest.mark.parametrize("written", WRITINGS)
+@pytest.mark.parametrize(
+    "around", ["{}", "**{}**", "`{}`", "[{}]", "({}),", "{0}{0}", "a{}b", "[[x]] [[EMAIL_002]] {}"]
+)
+def test_loose_writing_comes_back_at_any_cut(written: str, around: str) -> None:
+    text = around.format(written)
+
+    assert around.format(MAIL) == redaction().restore(text)
+    for size in range(1, len(text)):
+        restoring = RestoringFilter(redaction())
+        pieces = [ContentDelta(text[at : at + size]) for at in range(0, len(text), size)]
+        passed = [*restoring.take(pieces), *restoring.take([Finished("stop", Usage(1, 1))])]
+        assert around.format(MAIL) == "".join([event.text for event in passed if isinstance(event, ContentDelta)])
+
+
+@pytest.mark.parametrize("written", WRITINGS)
+def test_loose_writing_in_arguments_leaves_json(written: str) -> None:
+    made = Redaction({})
+    made.write('"a"@b.co', [Match(0, 8, "email", "E-Mail")])
+
+    assert {"to": '"a"@b.co'} == json.loads(made.restore_json(json.dumps({"to": written})))
+
+
+@pytest.mark.parametrize("text", [r"C:\[[EMAIL_001]]", r"x \\[[EMAIL_001]]"])
+def test_backslash_of_the_text_stays(text: str) -> None:
+    assert text.replace("[[EMAIL_001]]", MAIL) == redaction().restore(text)
+
+
+@pytest.mark.parametrize("written", WRITINGS)
+def test_loose_look_alike_of_the_client_is_never_replaced(written: str) -> None:
+    made = Redaction(highest_numbers([f"I write {written}"]))
+
+    assert "[[EMAIL_002]]" == made.write(MAIL, [Match(0, len(MAIL), "email", "E-Mail")])
+    assert written == made.restore(written)
+
+
+@pytest.mark.parametrize("text", ["[[EMAIL_001]", "[EMAIL_001]", "[[EMAIL_01x]]", "[[E MAIL_001]]", "[[EMAILS_001]]"])
+def test_other_text_stays(text: str) -> None:
+    assert text == redaction().restore(text)
 
 
 @pytest.mark.parametrize("highest", [998, 999, 10**9 - 2, 10**9 - 1])

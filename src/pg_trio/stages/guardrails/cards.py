@@ -19,6 +19,7 @@ from pg_trio.stages.guardrails.surroundings import (
     Span,
     before,
     ends_there,
+    has_any,
     is_in_list,
     is_named_id,
     starts_afresh,
@@ -26,7 +27,7 @@ from pg_trio.stages.guardrails.surroundings import (
     without_last_group,
     words_of,
 )
-from pg_trio.stages.guardrails.words import CARD_WORDS
+from pg_trio.stages.guardrails.words import CARD_SIGNS, CARD_WORDS
 
 # Between groups: spaces of every width, invisible ones, dots, slashes, underscores and all dashes; " - " has three.
 _JOINT = (
@@ -74,9 +75,9 @@ _RANGES = (
     (986000, 986099, (16,)),  # Humo
 )
 _FIRST = [first for first, _, _ in _RANGES]
-# Twelve digits are also a UPC: only these prefixes are Maestro's without a word that says card.
+# Twelve digits are also a UPC, and then no card: only these prefixes are Maestro's without a word that says card.
 # A UPC that begins with 5 is a coupon.
-_MAESTRO_PREFIXES = tuple(b"5018 5020 5038 56 57 58 6304 6759 6761 6762 6763 6390".split())
+_MAESTRO_PREFIXES = tuple(b"0604 5018 5020 5038 56 57 58 6304 6759 6761 6762 6763 6390".split())
 _MIN_DIGITS, _MAX_DIGITS = 12, 19
 # With this many more groups of four in the same row, it is a row of figures or a hex dump.
 _MAX_NEIGHBOURS = 2
@@ -105,6 +106,13 @@ _PRODUCT = re.compile(
     rb"(?i)\b(?:ean|gtin|upc|gs1|sku|isbn|bar ?codes?|strichcodes?|artikel\w*|produkte?s?|produktcode|products?"
     rb"|articles?|articulos?|articoli|articolo)\b"
 )
+# A number of pieces or a price beside it.
+_SOLD_BEHIND = re.compile(
+    rb"(?i)[^0-9A-Za-z\n]{1,4}(?:(?:[0-9]{1,5} ?)?(?:pcs|pieces?|stk|st\xc3\xbcck|stueck|in stock|auf lager|en stock"
+    rb"|units?|unidades|unit\xc3\xa9s|pezzi|pz|szt)\b|[0-9]{1,5}[.,][0-9]{2}\b"
+    rb"|(?:[$]|\xe2\x82\xac|\xc2[\xa3\xa5]) ?[0-9])"
+)
+_SOLD_BEFORE = re.compile(rb"(?i)(?:\b(?:qty|quantity|menge|anzahl)\W{0,3}[0-9]{1,5}|[0-9] ?(?:x|\xc3\x97)) \Z")
 _BEHIND_BYTES = 24
 # Two fields before it.
 _TABLE_BYTES = 40
@@ -184,6 +192,8 @@ def _is_plausible(buffer: bytes, start: int, end: int, floor: int, digits: bytes
     if not joints:
         likely = _is_likely_bare(digits) and not (len(digits) == 13 and _is_product(buffer, start, end))
         return ends_there(buffer, end) and (likely or _is_named_card(buffer, start, floor))
+    if b"\t" in joints and len(digits) == _MIN_DIGITS and not _is_named_card(buffer, start, floor):
+        return False  # fields of a row
     if len(joints) > 1 and not joints.isdisjoint(_STRICT_JOINTS):
         return False
     return joints != {b" "} or not is_in_list(buffer, start, end, floor, most=_MAX_NEIGHBOURS)
@@ -206,6 +216,12 @@ def _is_product(buffer: bytes, start: int, end: int) -> bool:
         buffer, end, end + _BEHIND_BYTES
     ):
         return True
+    if _SOLD_BEHIND.match(buffer, end) or _SOLD_BEFORE.search(buffer[max(start - _BEHIND_BYTES, 0) : start]):
+        return True
+    if (buffer[start - 1 : start], buffer[end : end + 1]) == (b">", b"<"):
+        return True
+    if buffer[start - 2 : start] == b"| " and buffer.startswith(b" |", end):
+        return True
     if _FIELD_BEHIND.match(buffer, end) or _FIELD_BEFORE.match(buffer, max(start - 1, 0)):
         return True
     others = _THIRTEEN.findall(buffer, max(start - _TABLE_BYTES, 0), start)
@@ -226,4 +242,5 @@ def _is_named_card(buffer: bytes, start: int, floor: int) -> bool:
 
 @lru_cache(maxsize=KEPT_WINDOWS)
 def _says_card(window: bytes) -> bool:
-    return any(word.lower() in CARD_WORDS for word in words_of(before(window, len(window), 0))[-4:])
+    words = words_of(before(window, len(window), 0))[-4:]
+    return any(word.lower() in CARD_WORDS or has_any(word, CARD_SIGNS) for word in words)

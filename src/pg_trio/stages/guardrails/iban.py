@@ -25,6 +25,7 @@ _LENGTHS = (
 )
 _CHARS = {entry[:2].encode(): int(entry[2:]) for entry in _LENGTHS.split()}
 _NO_LENGTH = 1000
+_UUID = re.compile(rb"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}(?![0-9A-Za-z])")
 _COUNTRIES = {country: "".join([_VALUES[byte] for byte in country]).encode() for country in _CHARS}
 # For Python's `re`, which finds many candidates faster than RE2 finds one by one: at most thirty characters, and a
 # separator of three bytes before each.
@@ -36,6 +37,8 @@ _CANDIDATE = re.compile(
 
 def check_iban(buffer: bytes, start: int, found_end: int, _floor: int) -> Span:
     """The number. The candidate may include following words; the country's length says where the number ends."""
+    if _UUID.match(buffer, start):
+        return None
     chars = buffer[start:found_end].translate(None, _NOT_ALNUM).upper()
     length = _CHARS.get(chars[:2], _NO_LENGTH)
     if len(chars) < length or not _fits(chars[:length]):

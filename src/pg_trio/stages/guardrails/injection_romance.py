@@ -8,6 +8,11 @@ from __future__ import annotations
 from pg_trio.stages.guardrails.injection_rule import HarmlessPlace, InjectionRule
 
 _OBJECT = HarmlessPlace.OBJECT
+# An order's beginning: with a subject in front ("mi hijo ignora …") the same form of a verb tells something.
+_LEAD = (
+    r"(?:\A|[.!?:;,¡¿\"«(\n]\s{0,3}|\b(?:y|e|ora|ahora|agora|por favor|per favore|ent[ãa]o|allora|entonces|luego|poi"
+    r"|adesso|depois|after|then|please|and|o|ou|de|di|must|debes|devi|deve),? )"
+)
 
 _FRENCH: tuple[InjectionRule, ...] = (
     InjectionRule(
@@ -135,7 +140,7 @@ _SPANISH: tuple[InjectionRule, ...] = (
     InjectionRule(
         "es-all-rules",
         "override",
-        r"\b(?:ignor(?:a|e|en)|olvid(?:a|e|en)|olv[ií]date de|s[áa]ltate|desactiva) (?:todas"
+        rf"{_LEAD}(?:ignor(?:a|e|en)|olvid(?:a|e|en)|olv[ií]date de|s[áa]ltate|desactiva) (?:todas"
         r" )(?:las |tus |sus )?(?:reglas|instrucciones|directrices|restricciones|normas)(?:[.!?,;:]"
         r"|\z|\n| y )",
     ),
@@ -214,7 +219,7 @@ _ITALIAN: tuple[InjectionRule, ...] = (
     InjectionRule(
         "it-all-rules",
         "override",
-        r"\b(?:ignora(?:te)?|dimentica(?:te)?|disattiva) (?:tutte )(?:le |le tue )?(?:regole"
+        rf"{_LEAD}(?:ignora(?:te)?|dimentica(?:te)?|disattiva) (?:tutte )(?:le |le tue )?(?:regole"
         r"|istruzioni|direttive|restrizioni)(?:[.!?,;:]|\z|\n| e )",
     ),
     InjectionRule(
@@ -285,7 +290,7 @@ _PORTUGUESE: tuple[InjectionRule, ...] = (
     InjectionRule(
         "pt-all-rules",
         "override",
-        r"\b(?:ignor(?:e|a)|esque[çc](?:a|e)|desative|desconsidere) (?:todas )(?:as "
+        rf"{_LEAD}(?:ignor(?:e|a)|esque[çc](?:a|e)|desative|desconsidere) (?:todas )(?:as "
         r"|as suas |suas )?(?:regras|instru[cç][õo]es|diretrizes|restri[cç][õo]es)(?:[.!?,;:]"
         r"|\z|\n| e )",
     ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pg_trio.stages.guardrails.injection_eastern import EASTERN_RULES
 from pg_trio.stages.guardrails.injection_english import ENGLISH_RULES
+from pg_trio.stages.guardrails.injection_families import FAMILY_RULES
 from pg_trio.stages.guardrails.injection_german import GERMAN_RULES
 from pg_trio.stages.guardrails.injection_romance import ROMANCE_RULES
 from pg_trio.stages.guardrails.injection_rule import InjectionRule
@@ -15,6 +16,7 @@ RULES: tuple[InjectionRule, ...] = (
     *GERMAN_RULES,
     *ROMANCE_RULES,
     *EASTERN_RULES,
+    *FAMILY_RULES,
     *TEMPLATE_RULES,
     *SIGN_RULES,
 )

@@ -38,7 +38,7 @@ _SLICE_GROUPS = re.compile(rb"[0-9]{0,4}::[0-9]{0,4}\Z")
 _PRIVATE = re.compile(rb"(?:10|127|192\.168|172\.(?:1[6-9]|2\d|3[01]))\.")
 # Words directly before a version, or before another version in front of it ("from 1.2.3.4 to 1.2.3.5").
 _VERSION_WORDS = frozenset(
-    "ver vers version versions versie versión v rev revision release releases released build firmware fw driver"
+    "ver vers version versions versie versión v rv rev revision release releases released build firmware fw driver"
     " drivers fileversion productversion assemblyversion assemblyfileversion upgrade upgraded upgrades upgrading"
     " update updated updates updating downgrade downgraded bump bumped patch section sections sec § §§ chapter"
     " kapitel abschnitt ziffer clause clauses appendix annex table figure fig oid chrome chromium edge firefox"
@@ -46,7 +46,7 @@ _VERSION_WORDS = frozenset(
     " sdk api jdk jre tag spec rule article requirement req item step kb hotfix schema level bios kernel ios"
     " android windows macos plugin extension module package library lib dll installer runtime edition beta alpha"
     " rc snapshot changelog since introduced deprecated fixed python ruby perl node nodejs golang rust gcc clang"
-    " cmake gradle maven kotlin scala".encode().split()
+    " cmake gradle maven kotlin scala objectidentifier".encode().split()
 )
 # Products whose name stands before a version, but also before a private address of a machine that runs it.
 _PRODUCTS = frozenset(
@@ -58,7 +58,36 @@ _VERSION_CONNECTORS = frozenset(b"number no is was of to from and or through unt
 _MAX_CONNECTORS = 3
 # `Chrome/1.2.3.4` and `name-1.2.3.4`; and `name==1.2.3.4`, `>=1.2.3.4`, `^1.2.3.4`.
 _BEHIND_NAME = re.compile(rb"(?:\A|[^/\w.-])[A-Za-z][\w-]{0,30}[/-]\Z")
-_COMPARED = re.compile(rb"(?:[=<>~!]=|[<>^~])[ \"']{0,2}\Z")
+_COMPARED = re.compile(rb"(?:[=<>~!]=|(?<![-=])[<>^~])[ \"']{0,2}\Z")
+# These end like a comparison: a tag, a quoted mail's line, and a packet's way from the address before it.
+_NOT_COMPARED = re.compile(
+    rb"<[/!?]?[A-Za-z][^<>]*>\s*\Z|(?:\A|[\n\xfe])[> ]*> \Z|(?:\A|[\xff]|REDACTED\])(?:[.:][0-9]{1,5})? > \Z"
+)
+_CLOSED = re.compile(rb">|\s{0,8}</[A-Za-z]")
+# What is compared with a number is an address by its name: `ip.src ==`, `remoteAddr !=`.
+_ADDRESS_NAMES = (
+    b"ip",
+    b"ipv4",
+    b"addr",
+    b"address",
+    b"host",
+    b"hostname",
+    b"src",
+    b"dst",
+    b"peer",
+    b"server",
+    b"client",
+)
+# tcpdump writes the port as a fifth number: "1.2.3.4.443 > 5.6.7.8.51234:".
+_WAY = b" > "
+# Behind an address, never behind a version: a port, a network's length, and the fields of a web server's log.
+_SERVICE = re.compile(rb":[0-9]{2,5}(?![0-9.])|/(?:[89]|[12][0-9]|3[0-2])(?![0-9.])| - [\w.@-]{1,32} \[")
+# From this first number on, only words that always mean a version count: no product's version begins so.
+_HIGH = 160
+_CLEAR_VERSION_WORDS = frozenset(
+    "ver vers version versions versie versión v rv rev revision release releases released build firmware fw driver"
+    " drivers fileversion productversion assemblyversion assemblyfileversion oid objectidentifier".encode().split()
+)
 # `acme/widget@1.2.3.4`, "requires widget (1.2.3.4)"
 _PACKAGE = re.compile(
     rb"[\w-]/[\w.-]{1,40}@\Z|\.so\.\Z"
@@ -94,7 +123,8 @@ def sift_addresses(buffer: bytes, start: int) -> Iterator[tuple[int, int]]:
 def _sift_ipv4(buffer: bytes, start: int) -> Iterator[tuple[int, int]]:
     for found in _DOTTED.finditer(buffer, start):
         octets = found[0].split(b".")
-        if len(octets) == 4 and _OCTETS.issuperset(octets):
+        is_short = len(octets) == 4 or (len(octets) == 5 and _is_way(buffer, *found.span()))
+        if is_short and _OCTETS.issuperset(octets[:4]):
             yield found.span()
 
 
@@ -126,10 +156,18 @@ def check_address(buffer: bytes, start: int, end: int, floor: int) -> Span:
 
 def _check_ipv4(buffer: bytes, start: int, end: int, floor: int) -> Span:
     octets = buffer[start:end].split(b".")
-    # Five numbers with dots are a version or a section, not an address.
+    # Five numbers with dots are a version or a section, not an address; or an address with a port.
+    if len(octets) == 5 and _is_way(buffer, start, end):
+        end -= len(octets.pop()) + 1
     if len(octets) != 4 or not _OCTETS.issuperset(octets):
         return None
     return None if _is_version(buffer, start, end, floor, octets) else (start, end)
+
+
+def _is_way(buffer: bytes, start: int, end: int) -> bool:
+    if buffer.startswith(_WAY, end):
+        return buffer[end + 3 : end + 4].isdigit()
+    return start > 3 and buffer.startswith(_WAY, start - 3) and buffer[start - 4] in b"0123456789]\xff"
 
 
 def _is_version(buffer: bytes, start: int, end: int, floor: int, octets: list[bytes]) -> bool:
@@ -140,7 +178,11 @@ def _is_version(buffer: bytes, start: int, end: int, floor: int, octets: list[by
         return True
     if not is_private and buffer[end : end + 1] in (b",", b" ") and _VERSION_BEHIND.match(buffer, end):
         return True
-    said = _read_before(window_before(buffer, start, floor), is_private)
+    if _SERVICE.match(buffer, end):
+        return False
+    is_high = int(octets[0]) >= _HIGH or octets[0] == b"127"
+    is_closed = _CLOSED.match(buffer, end) is not None
+    said = _read_before(window_before(buffer, start, floor), (is_private, is_high, is_closed))
     if said != "name":
         return said == "version"
     # Java writes addresses as name/1.2.3.4:80. A version has no port, and does not begin like a private network.
@@ -149,24 +191,31 @@ def _is_version(buffer: bytes, start: int, end: int, floor: int, octets: list[by
 
 
 @lru_cache(maxsize=KEPT_WINDOWS)
-def _read_before(window: bytes, is_private: bool) -> Literal["version", "name", "nothing"]:
-    """What the words before it say, by a window as `window_before` gives it."""
+def _read_before(window: bytes, signs: tuple[bool, bool, bool]) -> Literal["version", "name", "nothing"]:
+    """What the words before it say, by a window as `window_before` gives it, and these signs: it is a private address;
+    it begins too high for a version; a tag or a bracket closes behind it."""
+    is_private, is_high, is_closed = signs
+    is_tagged = is_closed or _NOT_COMPARED.search(window) is not None
     window = before(window, len(window), 0)
     if not window:
         return "nothing"
-    if not is_private and any(word.lower() in _PRODUCTS for word in words_of(window)[-1:]):
+    compared = None if is_tagged else _COMPARED.search(window)
+    if compared is not None:
+        names = words_of(window[: compared.start()].rstrip(b"="))[-1:]
+        return "nothing" if names and names[0].lower().endswith(_ADDRESS_NAMES) else "version"
+    words = words_of(window)
+    if not is_private and not is_high and words and words[-1].lower() in _PRODUCTS:
         return "version"
-    if _COMPARED.search(window) or _is_version_said(window) or _PACKAGE.search(window):
+    if _is_version_said(words, _CLEAR_VERSION_WORDS if is_high else _VERSION_WORDS) or _PACKAGE.search(window):
         return "version"
     return "nothing" if _BEHIND_NAME.search(window) is None else "name"
 
 
-def _is_version_said(window: bytes) -> bool:
-    words = words_of(window)
+def _is_version_said(words: list[bytes], version_words: frozenset[bytes]) -> bool:
     for index in range(len(words) - 1, max(len(words) - 2 - _MAX_CONNECTORS, -1), -1):
         word = words[index].lower()
         if (
-            word in _VERSION_WORDS
+            word in version_words
             or word.endswith(b"version")
             or (word == b"server" and index and words[index - 1].lower() == b"sql")
         ):

@@ -35,6 +35,12 @@ _VERSION = re.compile(rb"v?\d+(?:\.\d+)*(?:\.\d|-)|sha[0-9]{1,3}\.")
 _RETINA = re.compile(rb"[0-9.]+x\.")
 # An SSH path: a colon, then a path that is not a port.
 _SSH_PATH = re.compile(rb":(?:[~/]|(?:\d{1,5}/)?[\w.~-]*[A-Za-z_~][\w.~-]*/|[\w./~-]{1,200}\.git\b)")
+# Signs that RFC 5321 allows in a name, but that mostly stand around one: quotes, Markdown, a shell's options, an
+# escaped sign of a URL. So do these anywhere in it.
+_AROUND = re.compile(rb"(?:%(?:2[0-9A-Fa-f]|3[A-Fa-f]|5[BDbd]|7[B-Db-d])|[!#$%&'*+/=?^`{|}~.-])+")
+_SEPARATORS = (b"|", b"`", b"{", b"}", b"?")
+# `email=max@…`, `&to=max@…`, `--user=max@…`: but not in `customer/department=shipping@…`.
+_KEY = re.compile(rb"(?:\A|[&;'])-{0,2}[A-Za-z_][A-Za-z0-9_.-]{0,30}=\Z")
 _LOCAL_END = re.compile(rb"[A-Za-z0-9_.-]+\Z")
 _MESSAGE_ID = re.compile(rb"(?i:message-?_?id|in-reply-to|references|msgid)\W{0,6}<\Z")
 
@@ -65,7 +71,26 @@ def check_email(buffer: bytes, start: int, end: int, floor: int) -> Span:
         return None
     if start > floor and buffer[start - 1] == 0x3C and _MESSAGE_ID.search(before(buffer, start, floor)):  # 0x3C is "<"
         return None
-    return start, end
+    return _begin_of_name(buffer, start, at), end
+
+
+def _begin_of_name(buffer: bytes, start: int, at: int) -> int:
+    """Where the name begins, without what stands in front of it."""
+    name = buffer[start:at]
+    if buffer[start] not in b"_.+-" and name.translate(None, b"_.+-").isalnum():
+        return start
+    if name.startswith(b"//") and buffer[start - 1 : start] == b":":
+        name = name[name.rfind(b"/") + 1 :]  # of a URL
+    name = name[max(name.rfind(sign) for sign in _SEPARATORS) + 1 :]
+    # `--user=max`, `&to='max`
+    for _ in range(2):
+        around = _AROUND.match(name)
+        if around is not None and around.end() < len(name):
+            name = name[around.end() :]
+        value = name.rfind(b"=") + 1
+        if 0 < value < len(name) and _KEY.search(name, max(value - 40, 0), value):
+            name = name[value:]
+    return at - len(name)
 
 
 def _has_top_level(domain: bytes) -> bool:

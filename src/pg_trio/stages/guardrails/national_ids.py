@@ -17,9 +17,11 @@ from pg_trio.stages.guardrails.surroundings import (
     Span,
     before,
     ends_there,
+    is_id_word,
     is_named_id,
     starts_afresh,
     window_before,
+    words_of,
 )
 
 _GAP = r"[ \x{A0}./\-]?"
@@ -47,8 +49,9 @@ IT_CODICE_FISCALE = (
 
 _OWN_WORDS = re.compile(
     rb"(?i)\b(?:steuer\w*|idnr|id-?nr|tax|tin|nino?|insurance|nir|insee|sociale?|s\xc3\xa9cu|vitale|ss|dni|nif|nie|cif"
-    rb"|codice|fiscale|cf|taxpayer|identifi\w*|id)\b"
+    rb"|codice|fiscale|cf|taxpayer|identifi\w*)\b"
 )
+_GAPS = re.compile(rb"[^0-9]+")
 _NINO_PREFIXES_OUT = (b"BG", b"GB", b"KN", b"NK", b"NT", b"TN", b"ZZ")
 _CORSICA = {b"2A": b"19", b"2B": b"18"}
 _SPANISH_LETTERS = b"TRWAGMYFPDXBNJZSQVHLCKE"
@@ -76,8 +79,9 @@ def check_de_tax_id(buffer: bytes, start: int, end: int, floor: int) -> Span:
     digits = buffer[start:end].translate(None, NOT_DIGITS)
     if not _fits_tax_id(digits):
         return None
-    # Only numbers for tests begin with 0.
-    if digits[0] == 0x30 and not _OWN_WORDS.search(before(buffer, start, floor)):
+    # Only numbers for tests begin with 0; and "92581 436060" is a row of figures.
+    gaps = len(_GAPS.findall(buffer, start, end))
+    if (digits[0] == 0x30 or gaps not in (0, 3)) and not _OWN_WORDS.search(before(buffer, start, floor)):
         return None
     return _alone(buffer, start, end, floor)
 
@@ -174,7 +178,12 @@ def _alone(buffer: bytes, start: int, end: int, floor: int) -> Span:
 
 @lru_cache(maxsize=KEPT_WINDOWS)
 def _is_own(window: bytes) -> bool:
-    return _OWN_WORDS.search(before(window, len(window), 0)) is not None
+    window = before(window, len(window), 0)
+    if _OWN_WORDS.search(window) is not None:
+        return True
+    # "id" alone means a person's; "order id" does not.
+    words = [word.lower() for word in words_of(window)]
+    return b"id" in words and not any(is_id_word(word) for word in words if word != b"id")
 
 
 def _bytes_pattern(source: str) -> re.Pattern[bytes]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pg_trio.stages.guardrails.linear import SplitPattern
+from pg_trio.stages.guardrails.words import PHONE_SIGNS_PATTERN
 
 # Between groups of digits: space, no-break spaces, dot, slash, hyphens, dashes.
 _GAP = r"[ \x{A0}\x{202F}\x{2009}./\-\x{2010}\x{2011}\x{2013}]"
@@ -16,7 +17,7 @@ _SIGN = (
     r"|rückruf\w*|hotline|whatsapp|sms|cell\w*|m[óo]vil|celul\w*|gsm|landline|voicemail|pager|helpline|switchboard"
     r"|msisdn|call\w*|ring|dial|text\w*|reach|contact\w*|anrufen|erreich\w*|melden|appele\w*|joindre|llam\w*|ll[áa]mame"
     r"|chiama\w*|bel|bellen|signal|answer\w*|messages?|office|home|work|desk|direct|portable|number|nummer|numéro|número|numero)"
-    r"|телефон\w*|тел)[^0-9+]{1,32}|\b[TMFPtmfp]: ?"
+    rf"|телефон\w*|тел)[^0-9+]{{1,32}}|(?:{PHONE_SIGNS_PATTERN})[^0-9+]{{0,32}}|\b[TMFPtmfp]: ?"
 )
 
 # A word after a number counts too, if nothing follows that the word could belong to: "96 586625 mobile".

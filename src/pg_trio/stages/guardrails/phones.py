@@ -26,6 +26,7 @@ from pg_trio.stages.guardrails.surroundings import (
     is_id_word,
     is_in_list,
     is_named_id,
+    is_phone_word,
     starts_afresh,
     window_before,
     without_last_group,
@@ -35,7 +36,7 @@ from pg_trio.stages.guardrails.words import (
     ANSWER_WORDS,
     CALL_CONNECTORS,
     CALL_WORDS,
-    PHONE_WORDS,
+    NUMBER_WORDS,
     POSSESSIVES,
 )
 
@@ -66,7 +67,8 @@ _DIFF_LINE = re.compile(rb"(?:\A|\n)(?:@@ |-[^ \n-]|--- |\+\+\+ )")
 _DIFF_BYTES = 400
 # Other words allowed between a telephone's word and its number: "Phone (John Smith): …".
 _OTHER_WORDS = 2
-_NUMBER_WORDS = frozenset("number nummer numéro número numero".encode().split())
+# "+49 30 1234567-0": the number of a switchboard.
+_SWITCHBOARD = re.compile(rb"-[0-9](?![\w-]|\.[0-9])")
 _DIRECTIONS = frozenset(b"at on to under via unter auf au al op".split())
 # Words that give "call" and "cell" another meaning: "function call 2125552368".
 _OTHER_CALLS = frozenset(b"function api system method rpc tool http procedure per each last table margin roll".split())
@@ -91,17 +93,17 @@ def _sign_strength(between: bytes) -> int:
     others, number_named = 0, False
     for word in reversed(words):
         lower = word.lower()
-        if lower in PHONE_WORDS or (lower.endswith(b"phone") and not is_id_word(word)):
+        if is_phone_word(word) or (lower.endswith(b"phone") and not is_id_word(word)):
             return _CLEAR
         if others == 0 and directed and lower in ANSWER_WORDS:
             return _LETTER
         if lower in CALL_WORDS and others <= directed:
             return _LETTER if len(lower) == 1 else _CLEAR if directed else _LIKELY
         if number_named and lower in POSSESSIVES:
-            return _LIKELY
+            return _LIKELY if others else _CLEAR
         others += lower not in CALL_CONNECTORS
-        number_named = number_named or lower in _NUMBER_WORDS
-        if others > _OTHER_WORDS or is_id_word(word):
+        number_named = number_named or lower in NUMBER_WORDS
+        if others > _OTHER_WORDS or (is_id_word(word) and lower not in NUMBER_WORDS):
             return 0
     return 0
 
@@ -158,6 +160,9 @@ def _finish_shorter(buffer: bytes, start: int, end: int, floor: int, least: int)
     """The same, without last groups that touch the following text, to which they belong."""
     if not starts_afresh(buffer, start, floor):
         return None
+    switchboard = _SWITCHBOARD.match(buffer, end)
+    if switchboard is not None and not _is_counted(buffer, start, end):
+        return start, switchboard.end()
     while count_digits(buffer, start, end) >= least:
         found = _finish(buffer, start, end, floor)
         shorter = without_last_group(buffer, start, end)
@@ -175,7 +180,7 @@ def _is_named_otherwise(buffer: bytes, start: int, floor: int) -> bool:
     if buffer[start] == 0x2B and _TOLD_ID.search(before(window, len(window), 0)):  # 0x2B is "+"
         return False
     word = _last_word(buffer, start, floor)
-    return word not in PHONE_WORDS and word not in CALL_WORDS
+    return not is_phone_word(word) and word not in CALL_WORDS
 
 
 # ── North America ────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -6,6 +6,8 @@ Rules:
 3. Numbers begin after the highest of the same name that is in the request already, in the endpoint's own prompt, or in
    the session's history. So what looks like a placeholder, but is none of this request, is never replaced. Where
    somebody wrote the highest number there is, a name goes on with a suffix: `[[EMAIL_X_001]]`.
+4. A placeholder is written exactly, and read loosely, because models change case, spaces and escapes. What is read
+   loosely also counts for the highest number.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from attrs import frozen
 
@@ -28,6 +30,13 @@ from pg_trio.stages.guardrails.request_guard import RequestGuard, Verdicts, piec
 
 # Nine digits: a longer number is no placeholder.
 PLACEHOLDER = re.compile(r"\[\[([A-Z][A-Z0-9_]{0,99})_([0-9]{3,9})\]\]")
+# As a model may write one: in another case, with spaces inside, fewer zeros, other signs between its parts, or escaped
+# for Markdown (`\\[\\[EMAIL\\_001\\]\\]`; in JSON each backslash is two).
+LOOSE_PLACEHOLDER = re.compile(r"(\\{0,2})\[\\{0,2}\[([A-Za-z0-9_ \\-]{3,140})\]\\{0,2}\]")
+_BEGUN = re.compile(r"\\{1,2}|\\{0,2}\[(?:\\{0,2}(?:\[([A-Za-z0-9_ \\-]{0,140})(?:\]\\{0,2})?)?)?")
+_INNER = re.compile(r"([A-Z][A-Z0-9_]{0,99})_([0-9]{1,9})")
+# How many more characters such a writing has: ten backslashes, spaces, and what is between parts.
+LOOSE_CHARS = 24
 _HIGHEST = 10**9 - 1
 _NAME_CHARS = 90
 _NOT_NAME = re.compile(r"[^A-Z0-9]+")
@@ -90,26 +99,56 @@ class Redaction:
         return Counter(placeholder[2:].rpartition("_")[0] for placeholder in self.texts)
 
     def restore(self, text: str) -> str:
-        """The text with the original texts in the place of their placeholders."""
-        return PLACEHOLDER.sub(lambda found: self.texts.get(found[0], found[0]), text)
+        """The text with the original texts in the place of their placeholders, also of those written loosely."""
+        return LOOSE_PLACEHOLDER.sub(lambda found: self._original(found, self.texts.get), text)
 
     def restore_json(self, text: str) -> str:
         """The same inside the strings of JSON text."""
-        return PLACEHOLDER.sub(lambda found: self._escaped(found[0]), text)
+        return LOOSE_PLACEHOLDER.sub(lambda found: self._original(found, self._escaped), text)
 
-    def _escaped(self, placeholder: str) -> str:
+    def _original(self, found: re.Match[str], text_of: Callable[[str], str | None]) -> str:
+        text = text_of(_canonical(found[2]))
+        if text is None:
+            return found[0]
+        # A backslash in front belongs to it only if the rest of it is escaped, too.
+        return text if "\\" in found[0][len(found[1]) :] else found[1] + text
+
+    def _escaped(self, placeholder: str) -> str | None:
         text = self.texts.get(placeholder)
-        return placeholder if text is None else json.dumps(text, ensure_ascii=False)[1:-1]
+        return None if text is None else json.dumps(text, ensure_ascii=False)[1:-1]
+
+    def may_begin(self, begun: str) -> bool:
+        """Whether a text may be the beginning of a placeholder, in any writing, that is not whole yet."""
+        found = _BEGUN.fullmatch(begun)
+        if found is None:
+            return False
+        inner = _plain(found[1] or "")
+        return any(
+            name.startswith(inner) or (inner.startswith(name) and (inner[len(name) :] or "0").isdigit())
+            for name in {placeholder[2:].rpartition("_")[0] + "_" for placeholder in self.texts}
+        )
 
 
 def highest_numbers(texts: Iterable[str]) -> dict[str, int]:
     """The highest number of each name of what looks like placeholders in the texts."""
     highest: dict[str, int] = {}
     for text in texts:
-        if "[[" in text:
-            for name, number in PLACEHOLDER.findall(text):
-                highest[name] = max(highest.get(name, 0), int(number))
+        if "[" in text:
+            for found in LOOSE_PLACEHOLDER.finditer(text):
+                inner = _INNER.fullmatch(_plain(found[2]))
+                if inner is not None:
+                    highest[inner[1]] = max(highest.get(inner[1], 0), int(inner[2]))
     return highest
+
+
+def _plain(inner: str) -> str:
+    """A placeholder's name and number, without what a loose writing adds."""
+    return inner.replace("\\", "").strip(" ").replace(" ", "_").replace("-", "_").upper()
+
+
+def _canonical(inner: str) -> str:
+    found = _INNER.fullmatch(_plain(inner))
+    return "" if found is None else f"[[{found[1]}_{int(found[2]):03d}]]"
 
 
 def merge_highest(first: Mapping[str, int], second: Mapping[str, int]) -> dict[str, int]:

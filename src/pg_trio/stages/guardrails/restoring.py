@@ -11,6 +11,7 @@ Rules:
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 
 from attrs import evolve
@@ -18,9 +19,10 @@ from attrs import evolve
 from pg_trio.domain.chat import Reply
 from pg_trio.domain.events import Broken, ContentDelta, Event, Joined, ReasoningDelta, ToolCallDelta
 from pg_trio.domain.json_value import Json, JsonObject
-from pg_trio.stages.guardrails.redaction import Redaction
+from pg_trio.stages.guardrails.redaction import LOOSE_CHARS, Redaction
 
 _TEXT = -1
+_FIRST_SIGN = re.compile(r"[\[\\]")
 
 
 class RestoringFilter:
@@ -28,7 +30,7 @@ class RestoringFilter:
 
     def __init__(self, redaction: Redaction) -> None:
         self._redaction = redaction
-        self._longest = max(map(len, redaction.texts))
+        self._longest = max(map(len, redaction.texts)) + LOOSE_CHARS
         # What waits, and of which text: a call's index, or _TEXT.
         self._waiting = ""
         self._of = _TEXT
@@ -80,19 +82,12 @@ class RestoringFilter:
     def _cut(self, piece: str) -> str:
         """The text without what could be a placeholder's beginning, which waits."""
         text = self._waiting + piece
-        begun = text.find("[", max(len(text) - self._longest + 1, 0))
-        while begun >= 0 and not self._may_begin(text[begun:]):
-            begun = text.find("[", begun + 1)
-        if begun < 0:
-            self._waiting = ""
-            return text
-        self._waiting = text[begun:]
-        return text[:begun]
-
-    def _may_begin(self, begun: str) -> bool:
-        return any(
-            len(begun) < len(placeholder) and placeholder.startswith(begun) for placeholder in self._redaction.texts
-        )
+        for begun in _FIRST_SIGN.finditer(text, max(len(text) - self._longest + 1, 0)):
+            if self._redaction.may_begin(text[begun.start() :]):
+                self._waiting = text[begun.start() :]
+                return text[: begun.start()]
+        self._waiting = ""
+        return text
 
     def _join(self, event: Joined) -> Joined:
         if event.mode != "continue":

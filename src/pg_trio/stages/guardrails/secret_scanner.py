@@ -23,6 +23,27 @@ from functools import cache
 from pg_trio.domain.detected_types import SECRET_LABELS
 from pg_trio.stages.guardrails.byte_finder import ByteFinder
 from pg_trio.stages.guardrails.detector import Detector, Resume, Sift, next_byte, sift_by
+from pg_trio.stages.guardrails.secret_patterns import (
+    ADO,
+    ANTHROPIC,
+    AWS_SECRET,
+    AZURE,
+    BEARER,
+    GITHUB,
+    GITLAB,
+    GIVEN,
+    GOOGLE,
+    JWT,
+    NAMES,
+    OPENAI,
+    PACKAGES,
+    PROVIDERS,
+    SAID,
+    SERVICES,
+    SLACK,
+    STRIPE,
+    VALUE,
+)
 from pg_trio.stages.guardrails.surroundings import DIGITS, Check, Span
 from pg_trio.stages.guardrails.url_credentials import URL_CREDENTIALS, check_url_credentials
 
@@ -34,52 +55,16 @@ _MAX_KEY_BYTES = 16 * 1024
 # 4,096: tokens with many claims. Proxies refuse longer headers.
 _MAX_JWT_BYTES = 4096
 
-_W = r"[A-Za-z0-9_\-]"
-_H = r"[0-9a-f]"
-_A = r"[A-Za-z0-9]"
-
-_PROVIDERS = (
-    rf"hf_{_A}{{30,40}}|gsk_{_A}{{40,60}}|xai-{_A}{{60,90}}|r8_{_A}{{37}}|sk-or-v1-{_H}{{64}}|pplx-{_A}{{40,60}}"
-    rf"|nvapi-{_W}{{60,70}}|csk-[a-z0-9]{{48}}|tgp_v1_{_W}{{40,50}}|fw_{_A}{{22,28}}|sk-lf-{_H}{{8}}-[0-9a-f\-]{{27}}"
-    rf"|lsv2_(?:pt|sk)_{_H}{{32}}_{_H}{{10}}|jina_{_A}{{60}}|pcsk_{_W}{{60,80}}|voyage-{_W}{{40,50}}|pa-{_W}{{43}}"
-)
-_PACKAGES = (
-    rf"npm_{_A}{{36}}|pypi-AgE{_W}{{50,200}}|rubygems_{_H}{{48}}|dckr_(?:pat|oat)_{_W}{{27,32}}|cio{_A}{{32}}"
-    r"|oy2[a-z0-9]{43}"
-)
-_SERVICES = (
-    rf"pg_(?:live|test|tmp)_{_A}{{16,80}}"
-    rf"|SG\.{_W}{{20,24}}\.{_W}{{39,50}}|SK{_H}{{32}}|\d{{8,10}}:AA{_W}{{33}}|do[opr]_v1_{_H}{{64}}"
-    rf"|[MNO]{_W}{{23,25}}\.{_W}{{6}}\.{_W}{{27,38}}|shp(?:at|ca|pa|ss)_[0-9a-fA-F]{{32}}|sq0(?:atp|csp|idp)-{_W}{{22,43}}"
-    rf"|key-{_H}{{32}}|{_H}{{32}}-us\d{{1,2}}|NRAK-[A-Z0-9]{{27}}|dapi{_H}{{32}}(?:-\d)?|lin_api_{_A}{{40}}|ntn_{_A}{{40,50}}"
-    rf"|ATATT3{_W}{{100,220}}|hv[sb]\.{_W}{{24,200}}|glsa_{_A}{{32}}_{_H}{{8}}|sntrys_{_W}{{60,200}}|dp\.(?:pt|st|ct)\.{_W}{{40,60}}"
-    rf"|PMAK-{_H}{{24}}-{_H}{{34}}|HRKU-{_W}{{36,70}}|sbp_{_H}{{40}}|AGE-SECRET-KEY-1[0-9A-Z]{{58}}|EAA[A-Z]{_A}{{60,220}}"
-    rf"|PK[A-Z0-9]{{18}}|figd_{_W}{{40,50}}|phc?x?_{_A}{{40,50}}|rdme_[a-z0-9]{{70}}|tfp_{_W}{{50,70}}|pul-{_H}{{40}}"
-)
-_NAMES = (
-    r"(?i:\b[A-Za-z0-9_.\-]{0,30}(?:api[_\-]?key|access[_\-]?key|secret[_\-]?key|auth[_\-]?key|private[_\-]?key"
-    r"|encryption[_\-]?key|signing[_\-]?key|account[_\-]?key|token|secret|passw(?:or)?d|passwort|kennwort|passphrase|pwd"
-    r"|credentials?|auth))[A-Za-z0-9_]{0,12}"
-)
-_GIVEN = r"[\"'`\]]{0,2}\s{0,3}(?::=|=>|=|:)\s{0,3}[\"'`]{0,1}"
-_VALUE = r"[A-Za-z0-9+/_.~!@#$%^&*?\-]{8,200}={0,2}"
-_BEARER = r"(?i:\bbearer|\bbasic|\bx-api-key:) {1,3}[A-Za-z0-9+/=_.~\-]{16,200}"
-_ADO = (
-    r"(?i:\b(?:server|data source|host|addr(?:ess)?|accountname|endpoint)) ?=[^;=\n]{1,100};"
-    r"(?:[^;\n]{0,60};){0,8}?\s?(?i:password|pwd|accountkey|sharedaccesskey) ?=[^;\s\"']{3,128}"
-)
-
 _BEGIN = r"-----BEGIN (?:[A-Z0-9]{2,9} ){0,3}PRIVATE KEY(?: BLOCK)?-----|PuTTY-User-Key-File-\d:"
 _END_OF_KEY = re.compile(rb"-----END [A-Z0-9 ]{0,30}PRIVATE KEY(?: BLOCK)?-----|Private-MAC: ?[0-9a-f]+")
 _BODY_OF_KEY = re.compile(rb"(?:[A-Za-z0-9+/=\s:,]|\\[nr]|-(?!-))*")
-_JWT = rf"\beyJ{_W}{{8,}}\.{_W}{{2,}}\.{_W}*"
 
 # Without its last line, only whole lines of Base64 belong to it.
 _CUT_BODY = re.compile(rb"(?:\s|\\[nr]|[A-Za-z0-9+/=]{20,80}(?![A-Za-z]))*")
 _END_BYTES = 80
 
 _PLACEHOLDER = re.compile(
-    rb"(?i)example|sample|dummy|placeholder|your[_-]|my[_-]|change[_-]?me|redacted|x{4}|\*{4}|<|>|\.\.\.|insert[_-]|fake"
+    rb"(?i)example|sample|dummy|placeholder|\A.{0,16}?(?<![a-z0-9])(?:your|my)[_-]|change[_-]?me|redacted|x{4}|\*{4}|<|>|\.\.\.|insert[_-]|fake"
 )
 # Beside these in a value that only its name makes a secret.
 _NOT_RANDOM = re.compile(rb"(?i)1234567890|abcdefgh|test[_-]?key|not[_-]?a|qwerty")
@@ -87,7 +72,7 @@ _REST_OF_URL = re.compile(rb"[^\s\"'<>`]{0,200}")
 _UUID = re.compile(rb"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\Z")
 # Code, not a value: a call, an attribute, a template, a path, a date, a version.
 _CODE = re.compile(
-    rb"(?:[A-Za-z_]\w*[.\[(])+|[$%]?[{(<]|\$|%|process\.env|os\.environ|https?:|[./~]*/[\w./-]*\Z|[0-9.:-]+\Z"
+    rb"(?:[A-Za-z_]\w{0,24}[.\[(])+|[$%]?[{(<]|\$|%|process\.env|os\.environ|https?:|[./~]*/[\w./-]*\Z|[a-z0-9_.-]+(?:/[a-z0-9_.-]+)+\Z|[0-9.:-]+\Z"
 )
 _PASSWORD_NAME = re.compile(rb"(?i)pass|pwd|kennwort")
 _KINDS = tuple(re.compile(kind) for kind in (rb"[a-z]", rb"[A-Z]", rb"[0-9]", rb"[^A-Za-z0-9]"))
@@ -96,6 +81,23 @@ _MIN_KEY_BYTES = 16
 # The longest part of a prefix that would count as a kind: "AI" of "AIza".
 _PREFIX_BYTES = 4
 _NOT_VALUE = re.compile(rb"[\"'`\s,;<>()\[\]{}]")
+_QUOTES = (b'"', b"'", b"`")
+_NO_SPACES = bytes(byte for byte in range(33, 127))
+_MAX_VALUE_BYTES = 170
+_KEY_NAME = re.compile(rb"(?i)api[_-]?key|client[_-]?secret|secret[_-]?key")
+_HEX_KEY = re.compile(rb"(?:[0-9a-f-]{32,}|[0-9A-F-]{32,})\Z")
+# "password is Base64-encoded"
+_TECHNICAL = re.compile(
+    rb"(?i)(?:base|sha|md|utf|pbkdf|bcrypt|scrypt|argon|hmac|aes|rsa|x50|oauth|iso|ascii|rot|crc|des|ntlm)-?[0-9]"
+)
+# Names of what is no secret.
+_PUBLIC_NAME = re.compile(
+    rb"[A-Z0-9_]*(?:PUBLIC|PUBLISHABLE|CACHE|PRIMARY"
+    rb"|FOREIGN|PARTITION|SORT|IDEMPOTENCY|HASH|SITE)_KEY\b"
+    rb"|(?i:[\w.-]*(?:tokeni[sz]\w*|[_-](?:names?|type|url|uri|file|path|arn|version|expir\w*|count|limit|hint))\b)"
+)
+_SAID = re.compile(SAID.encode())
+_IN_WORDS = re.compile(rb"[a-z] |[\x80-\xff]")
 _VALUE_START = re.compile(rb"(?::=|=>|=|:)\s{0,3}[\"'`]?(?=\S)")
 
 
@@ -119,6 +121,12 @@ def check_prefixed(buffer: bytes, start: int, end: int, _floor: int) -> Span:
     if not _is_mixed(value[_PREFIX_BYTES:]) or _PLACEHOLDER.search(value) or entropy(value) < _MIN_ENTROPY:
         return None
     return start, end
+
+
+def check_whole(buffer: bytes, start: int, end: int, floor: int) -> Span:
+    """The same for a key of a fixed length: no letter or digit follows. It may end with a hyphen."""
+    follower = buffer[end : end + 1]
+    return None if follower.isalnum() or follower == b"_" else check_prefixed(buffer, start, end, floor)
 
 
 def _may_be_prefixed(value: bytes) -> bool:
@@ -159,23 +167,49 @@ def check_connection_string(buffer: bytes, start: int, end: int, floor: int) -> 
 
 def check_named(buffer: bytes, start: int, end: int, _floor: int) -> Span:
     """The value after a name such as `api_key`, if it looks random."""
-    found = _VALUE_START.search(buffer, start, end)
-    begin = found.end() if found is not None else buffer.rfind(b" ", start, end) + 1
-    value = _value_of(buffer, begin, end)
+    begin, is_said = _begin_of_value(buffer, start, end)
+    value, is_quoted = _value_of(buffer, begin, end)
     # Most values in code are a word or a name.
     word = value.rstrip(b"=")
-    if buffer[begin + len(value) : begin + len(value) + 1] in (b"(", b"["):
+    if not is_quoted and buffer[begin + len(value) : begin + len(value) + 1] in (b"(", b"["):
         return None  # a call, an index
+    if is_said and not is_quoted and (_TECHNICAL.match(value) or not _has_digit_and_letter(value)):
+        return None
     if word.isalpha() and (word.islower() or word.isupper() or word.istitle()):
         return None
-    if not value or _CODE.match(value) or _UUID.match(value) or _is_placeholder(value):
+    if (
+        not value
+        or _CODE.match(value)
+        or _PUBLIC_NAME.match(buffer, start)
+        or _is_id(buffer[start:begin], value)
+        or _is_placeholder(value)
+    ):
         return None
-    looks = _is_password if _PASSWORD_NAME.search(buffer, start, begin) else _is_named_key
+    if buffer[start : start + 5].lower() == b"basic":
+        return (begin, begin + len(value)) if _is_login(value) else None
+    looks = _is_password if is_said or _PASSWORD_NAME.search(buffer, start, begin) else _is_named_key
     return (begin, begin + len(value)) if looks(value) else None
 
 
-# A sign before a value, and the value as far as it goes.
-_ANY_VALUE = re.compile(rb"[=>: ]\s{0,3}[\"'`]?([A-Za-z0-9+/_.~!@#$%^&*?\-]{8,})")
+def _is_id(name: bytes, value: bytes) -> bool:
+    """A UUID, unless its name says that it is a key: those of some services are UUIDs."""
+    return _UUID.match(value) is not None and _KEY_NAME.search(name) is None
+
+
+def _begin_of_value(buffer: bytes, start: int, end: int) -> tuple[int, bool]:
+    """Where the value begins, and whether words stand before it ("my password is")."""
+    found = _VALUE_START.search(buffer, start, end)
+    if found is None or _IN_WORDS.search(buffer, start, found.start()):
+        said = _SAID.match(buffer, start, end)
+        if said is not None:
+            return said.end(), True
+    return (found.end() if found is not None else buffer.rfind(b" ", start, end) + 1), False
+
+
+# A sign before a value, or the last byte of one in another script, and the value as far as it goes.
+_ANY_VALUE = re.compile(rb"[=>: \x80-\xff]\s{0,3}[\"'`]?([A-Za-z0-9+/_.~!@#$%^&*?\-]{8,})")
+# Signs behind which a value in quotes goes on.
+_SIGNS = frozenset(bytes([sign]) for sign in b"()[]{}<>|;,:\\")
 # A candidate begins at most so far before its value: a name of 30, 14 and 12 characters, and quotes, a sign and spaces.
 _NAME_BYTES = 80
 
@@ -183,30 +217,46 @@ _NAME_BYTES = 80
 def sift_named(buffer: bytes, start: int) -> Iterator[tuple[int, int]]:
     """The places before each value that may be random: see detector.Sift."""
     for found in _ANY_VALUE.finditer(buffer, start):
-        rest = found[1].translate(None, DIGITS)
-        has_digits = len(rest) < len(found[1])
-        # Digits and others; or small and large letters and signs.
-        if rest if has_digits else not rest.isalpha() and rest.lower() != rest != rest.upper():
-            yield max(found.start(1) - _NAME_BYTES, start), found.start(1)
+        value, begin = found[1], found.start(1)
+        rest = value.translate(None, DIGITS)
+        if len(rest) < len(value):
+            may_be = bool(rest)
+        elif buffer[begin - 1] in b"\"'`" and buffer[begin + len(value) : begin + len(value) + 1] in _SIGNS:
+            may_be = True
+        elif rest.islower() or rest.isupper():
+            may_be = False
+        else:
+            may_be = not rest.isalpha() or buffer[max(begin - 8, 0) : begin].rstrip().lower().endswith(b"basic")
+        if may_be:
+            yield max(begin - _NAME_BYTES, start), begin
 
 
 def _is_placeholder(value: bytes) -> bool:
     return bool(_PLACEHOLDER.search(value) or _NOT_RANDOM.search(value))
 
 
-def _value_of(buffer: bytes, begin: int, end: int) -> bytes:
-    """Without what follows it: a quote, or the sentence's signs if it stands in none."""
+def _value_of(buffer: bytes, begin: int, end: int) -> tuple[bytes, bool]:
+    """Without what follows it, and whether it is in quotes: up to the same quote; or without the sentence's signs."""
+    quote = buffer[begin - 1 : begin]
+    if quote in _QUOTES:
+        closing = buffer.find(quote, begin, begin + _MAX_VALUE_BYTES + 1)
+        value = buffer[begin : max(closing, begin)]
+        if value and not value.translate(None, _NO_SPACES) and value.isascii():
+            return value, True
     found = _NOT_VALUE.search(buffer, begin, end)
     if found is not None:
-        return buffer[begin : found.start()]
+        return buffer[begin : found.start()], False
     value = buffer[begin:end]
-    return value if buffer[end : end + 1] in (b'"', b"'", b"`") else value.rstrip(b".,;:!?")
+    return value if buffer[end : end + 1] in _QUOTES else value.rstrip(b".,;:!?"), False
 
 
 def after_name(buffer: bytes, start: int, end: int) -> int:
     """Where to continue after a rejected value: at the value, which may be a name itself."""
     found = _VALUE_START.search(buffer, start, end)
-    return end if found is None else found.end()
+    if found is not None and _IN_WORDS.search(buffer, start, found.start()) is None:
+        return found.end()
+    begin, is_said = _begin_of_value(buffer, start, end)
+    return begin if is_said or found is not None else end
 
 
 def after_candidate(_buffer: bytes, _start: int, end: int) -> int:
@@ -215,13 +265,23 @@ def after_candidate(_buffer: bytes, _start: int, end: int) -> int:
 
 
 def _is_named_key(value: bytes) -> bool:
-    return len(value) >= _MIN_KEY_BYTES and entropy(value) >= _MIN_NAMED_ENTROPY and _has_digit_and_letter(value)
+    # Of 32 random hexadecimal digits, one text in ten has less than 3.4 bits.
+    least = _MIN_ENTROPY if _HEX_KEY.match(value) else _MIN_NAMED_ENTROPY
+    return len(value) >= _MIN_KEY_BYTES and entropy(value) >= least and _has_digit_and_letter(value)
 
 
 def _is_password(value: bytes) -> bool:
     """Eight characters at least, and of three kinds: small and large letters, digits, signs."""
     kinds = sum(kind.search(value) is not None for kind in _KINDS)
     return kinds >= _PASSWORD_KINDS or _is_named_key(value)
+
+
+def _is_login(value: bytes) -> bool:
+    """Whether it is a user's name and password (RFC 7617)."""
+    try:
+        return b":" in base64.b64decode(value.rstrip(b"=") + b"=" * (-len(value.rstrip(b"=")) % 4), validate=True)
+    except binascii.Error:
+        return False
 
 
 def _has_digit_and_letter(value: bytes) -> bool:
@@ -239,42 +299,30 @@ def entropy(value: bytes) -> float:
     return -sum(count / total * math.log2(count / total) for count in Counter(value).values())
 
 
-_AWS_SECRET = (
-    rf"(?i:\b[a-z0-9_]{{0,16}}(?:aws|amazon|secret))[A-Za-z0-9_ .\-]{{0,30}}{_GIVEN}"
-    r"[A-Za-z0-9/+]{40}(?:[^A-Za-z0-9/+=]|\z)"
-)
-_OPENAI = rf"\bsk-(?:proj|svcacct|admin|None)-{_W}{{20,180}}|\bsk-{_A}{{20,80}}\b"
-_GITHUB = rf"\bgh[pousr]_{_A}{{36,251}}|\bgithub_pat_[A-Za-z0-9_]{{36,90}}"
-_GITLAB = rf"\bgl(?:pat|dt|ptt|rt|agent|oas|cbt|ft|imt|soat|ffct)-{_W}{{20,60}}"
-_SLACK = (
-    rf"\bxox[abeoprs](?:\.xox[bp])?-[A-Za-z0-9\-]{{10,180}}|\bxapp-\d-[A-Z0-9]{{8,14}}-\d{{8,14}}-{_A}{{40,80}}"
-    r"|\bhooks\.slack\.com/(?:services|workflows|triggers)/[A-Za-z0-9/]{20,120}"
-)
-_AZURE = rf"\b(?i:AccountKey|SharedAccessKey)=[A-Za-z0-9+/]{{43,86}}={{1,2}}|\b{_A}{{3}}\dQ~[A-Za-z0-9_~.\-]{{31,34}}"
 # pattern, check, where to continue, `longest_match_chars`
 _BUILT_IN: dict[str, tuple[str, Check, Resume, int]] = {
     "private_key": (_BEGIN, check_private_key, next_byte, _MAX_KEY_BYTES),
     "aws_access_key": (r"\b(?:AKIA|ASIA|ABIA|ACCA)[A-Z2-7]{16}\b", check_exact, next_byte, 21),
-    "aws_secret_key": (_AWS_SECRET, check_named, after_name, 96),
-    "google_api_key": (rf"\b(?:AIza{_W}{{35}}|GOCSPX-{_W}{{28}}|ya29\.{_W}{{20,200}})", check_prefixed, next_byte, 208),
-    "azure_key": (_AZURE, check_prefixed, next_byte, 112),
-    "anthropic_key": (rf"\bsk-ant-{_W}{{20,180}}", check_prefixed, next_byte, 192),
-    "openai_key": (_OPENAI, check_prefixed, next_byte, 200),
-    "provider_key": (rf"\b(?:{_PROVIDERS})", check_prefixed, next_byte, 96),
-    "github_token": (_GITHUB, check_prefixed, next_byte, 256),
-    "gitlab_token": (_GITLAB, check_prefixed, next_byte, 72),
-    "slack_token": (_SLACK, check_prefixed, next_byte, 200),
+    "aws_secret_key": (AWS_SECRET, check_named, after_name, 96),
+    "google_api_key": (GOOGLE, check_prefixed, next_byte, 208),
+    "azure_key": (AZURE, check_prefixed, next_byte, 112),
+    "anthropic_key": (ANTHROPIC, check_prefixed, next_byte, 192),
+    "openai_key": (OPENAI, check_prefixed, next_byte, 200),
+    "provider_key": (rf"\b(?:{PROVIDERS})", check_prefixed, next_byte, 192),
+    "github_token": (GITHUB, check_prefixed, next_byte, 256),
+    "gitlab_token": (GITLAB, check_prefixed, next_byte, 88),
+    "slack_token": (SLACK, check_prefixed, next_byte, 200),
     "stripe_key": (
-        rf"\b[rs]k_(?:live|test)_{_A}{{16,200}}|\bwhsec_[A-Za-z0-9+/]{{24,64}}=?",
+        STRIPE,
         check_prefixed,
         next_byte,
         216,
     ),
-    "package_token": (rf"\b(?:{_PACKAGES})\b", check_prefixed, next_byte, 212),
-    "service_token": (rf"\b(?:{_SERVICES})\b", check_prefixed, next_byte, 232),
-    "jwt": (_JWT, check_jwt, after_candidate, _MAX_JWT_BYTES),
-    "connection_string": (rf"{URL_CREDENTIALS}|{_ADO}", check_connection_string, next_byte, 1024),
-    "generic_secret": (rf"{_NAMES}{_GIVEN}{_VALUE}|{_BEARER}", check_named, after_name, 256),
+    "package_token": (rf"\b(?:{PACKAGES})", check_whole, next_byte, 212),
+    "service_token": (rf"\b(?:{SERVICES})", check_whole, next_byte, 232),
+    "jwt": (JWT, check_jwt, after_candidate, _MAX_JWT_BYTES),
+    "connection_string": (rf"{URL_CREDENTIALS}|{ADO}", check_connection_string, next_byte, 1024),
+    "generic_secret": (rf"{NAMES}{GIVEN}{VALUE}|{BEARER}|{SAID}{VALUE}", check_named, after_name, 256),
 }
 
 

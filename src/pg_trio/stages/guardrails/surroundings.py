@@ -11,7 +11,20 @@ import re
 from collections.abc import Callable
 from functools import lru_cache
 
-from pg_trio.stages.guardrails.words import ABBREVIATIONS, CONNECTORS, ID_ENDINGS, ID_WORDS, UNITS
+from pg_trio.stages.guardrails.words import (
+    ABBREVIATIONS,
+    CONNECTORS,
+    ID_ENDINGS,
+    ID_ENDINGS_CJK,
+    ID_WORDS,
+    NUMBER_WORDS,
+    OF_WORDS,
+    PARTIES,
+    PERSONAL_SIGNS,
+    PHONE_SIGNS,
+    PHONE_WORDS,
+    UNITS,
+)
 
 # Byte offsets of a match, or None for a rejected candidate.
 Span = tuple[int, int] | None
@@ -30,6 +43,12 @@ JOINTS = frozenset(b".-")
 
 # ASCII characters other than letters become spaces; letters beyond ASCII stay in their words.
 _TO_WORDS = bytes(byte if byte > 127 or chr(byte).isalpha() else 0x20 for byte in range(256))
+# Beyond ASCII: no-break space, quotes and signs of Latin-1 (but the section's, which is a word), general punctuation,
+# and that of CJK and of full width.
+_PUNCTUATION = re.compile(
+    rb"\xc2[\xa0\xa1\xaa\xab\xb0\xb4\xb7\xba\xbb\xbf]|\xe2\x80[\x80-\xbf]|\xe2\x81[\x80-\xaf]|\xe3\x80[\x80-\xbf]|\xef\xbc[\x80-\x8f\x9a-\xa0]"
+    rb"|\xef\xbc[\xbb-\xbf]|\xef\xbd[\x80\x9b-\xa5]"
+)
 # Between pieces (0xFE) and in masks (0xFF, "REDACTED]"): nothing before one of them counts.
 _BARRIER = re.compile(rb"\xfe|\xff+|REDACTED\]")
 _SENTENCE_END = re.compile(rb"([A-Za-z\x80-\xff]{1,30}|[)\"'\]0-9])[.!?]+[\"')\]]{0,2} {1,8}")
@@ -44,6 +63,7 @@ KEPT_WINDOWS = 1024
 _GLUE = frozenset(b"-_/.#~\\&")
 _MONEY = (b"$", "€".encode(), "£".encode(), "¥".encode(), "₹".encode())
 _MONEY_BEHIND = tuple(f"{space}{sign}".encode() for space in ("", " ", "\u00a0") for sign in "%€$£")
+_SERIAL = re.compile(rb"(?i)\b[spm]/n\b[^A-Za-z]{0,4}\Z")
 _UNIT = re.compile(rb"(?: |\xc2\xa0){0,2}([A-Za-z\xc2\xb5]{1,11})\b")
 # A group of a list or a hex dump before or after it: one space, and two to eight hexadecimal digits, one a digit.
 _GROUP_BEFORE = re.compile(rb"(?<![^\s|])([0-9a-fA-F]{2,8})[ ]\Z")
@@ -101,7 +121,15 @@ def _last_sentence(window: bytes) -> bytes:
 
 def words_of(text: bytes) -> list[bytes]:
     """The words of the text, as written; digits and punctuation are not words."""
+    if not text.isascii():
+        text = _PUNCTUATION.sub(b" ", text)
     return text.translate(_TO_WORDS).split()
+
+
+@lru_cache(maxsize=KEPT_WINDOWS)
+def is_phone_word(word: bytes) -> bool:
+    """Whether a word means a telephone, in any script."""
+    return word.lower() in PHONE_WORDS or has_any(word, PHONE_SIGNS)
 
 
 def is_named_id(buffer: bytes, start: int, floor: int) -> bool:
@@ -126,7 +154,8 @@ def _last_word_names_id(end: bytes) -> bool | None:
         return None
     if is_id_word(words[-1]):
         return True
-    return None if words[-1].lower() in CONNECTORS else False
+    last = words[-1].lower()
+    return None if last in CONNECTORS or last in PARTIES else False
 
 
 def window_before(buffer: bytes, start: int, floor: int) -> bytes:
@@ -144,20 +173,38 @@ def _names_id(window: bytes) -> bool:
     if window.endswith(_MONEY) or _is_glued(window):
         return True
     words = words_of(window)
-    if window[-1] == 0x23 and not words:  # "#"
+    if (window[-1] == 0x23 and not words) or _SERIAL.search(window):  # 0x23 is "#"
         return True
-    for word in words[: -_MAX_WORDS - 1 : -1]:
-        if is_id_word(word):
+    is_numbered = False
+    for index, word in enumerate(words[: -_MAX_WORDS - 1 : -1]):
+        lower = word.lower()
+        if is_id_word(word) or (lower in PARTIES and (is_numbered or _number_of(words[: -index - 1]))):
             return True
-        if word.lower() not in CONNECTORS:
+        if lower not in CONNECTORS:
             return False
+        is_numbered = is_numbered or lower in NUMBER_WORDS
+    return False
+
+
+def _number_of(words: list[bytes]) -> bool:
+    """Whether they end with "number", before words that mean "of": "numéro de"."""
+    for word in reversed(words):
+        if word.lower() not in OF_WORDS:
+            return word.lower() in NUMBER_WORDS
     return False
 
 
 def is_id_word(word: bytes) -> bool:
     """Whether a word names an identifier: `invoice`, `Kundennummer`, `orderId`."""
     lower = word.lower()
-    return lower in ID_WORDS or lower.endswith(ID_ENDINGS) or (len(word) > 2 and word.endswith((b"Id", b"ID")))
+    if lower in ID_WORDS or lower.endswith(ID_ENDINGS) or (len(word) > 2 and word.endswith((b"Id", b"ID"))):
+        return True
+    return word.endswith(ID_ENDINGS_CJK) and not is_phone_word(word) and not has_any(word, PERSONAL_SIGNS)
+
+
+def has_any(word: bytes, signs: tuple[bytes, ...]) -> bool:
+    """Whether one of the signs, of a script without spaces, is in the word."""
+    return not word.isascii() and any(sign in word for sign in signs)
 
 
 def _is_glued(window: bytes) -> bool:

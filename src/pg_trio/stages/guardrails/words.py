@@ -9,12 +9,14 @@ from __future__ import annotations
 
 
 def _words(*texts: str) -> frozenset[bytes]:
-    return frozenset(" ".join(texts).encode().split())
+    """As bytes, which change the case of ASCII letters alone: with large letters of other kinds, too (`tÉlÉphone`)."""
+    words = " ".join(texts).split()
+    return frozenset(word.encode() for word in words) | {word.upper().encode().lower() for word in words}
 
 
 # Between a name and its number: "order number is …", "Bestellung Nr. …", "tickets … and …".
 CONNECTORS = _words(
-    "number numbers no nos nr num nbr nummer nummern numero número numéro n is was are be the and or und oder et y e",
+    "number numbers no nos n nr num nbr nummer nummern numero número numéro n is was are be the and or und oder et y e",
     "to bis ist lautet war est es of for von der die das le la el il new old current ref with value field s",
 )
 
@@ -61,6 +63,7 @@ ID_WORDS = _words(
     "pedidos facturas zamówienie faktura fakturanr ordrenr ordernr kvitto saksnr sak kundenr objednávka číslo",
     "zakázka tilaus lasku rendelés számla comanda sipariş fatura заказ заказа счет счёт тикет накладная 订单 订单号",
     "发票 注文番号 注文 伝票 주문 송장",
+    "suivi seguimiento rastreio rastreamento tracciamento station incidencia incidente snowflake",
     "guarantee certificate cert zertifikat bescheid beschluss rollnr buchung buchungsnr",
     "buchungscode reservierung spur builds jobs pipeline workflow tasks thread process proc worker pod instance",
     "cluster shard partition topic queue bucket object blob files folder path",
@@ -69,6 +72,23 @@ ID_WORDS = _words(
 ID_ENDINGS = tuple(
     word.encode() for word in ("nummer", "nummern", "ordernumber", "invoicenumber", "serialnumber", "nr", "barcode")
 )
+
+# The same in scripts without spaces, whose words may end with a particle ("is").
+_NUMBERS_OF_THINGS = ("号", "號", "号码", "号碼", "號碼", "番号", "番號", "编号", "編號", "コード", "번호")
+_PARTICLES = ("", "は", "が", "是", "为", "為", "는", "은")
+ID_ENDINGS_CJK = tuple(f"{word}{particle}".encode() for word in _NUMBERS_OF_THINGS for particle in _PARTICLES)
+# But these numbers are a person's.
+PERSONAL_SIGNS = tuple(
+    word.encode()
+    for word in ("社保", "社会保障", "身份", "护照", "護照", "パスポート", "マイナンバー", "税", "卡", "カード", "카드")
+)
+CARD_SIGNS = tuple(word.encode() for word in ("信用卡", "银行卡", "銀行卡", "卡号", "卡號", "カード", "카드"))
+# These are people: only the word number beside them makes an id of theirs ("customer number", "numéro de client").
+PARTIES = _words(
+    "customer customers client clients buyer supplier subscriber fournisseur proveedor fornitore lieferant"
+)
+OF_WORDS = _words("of de del do da di du des van von vom der the le la el il")
+NUMBER_WORDS = _words("number no nr num nbr nummer nummern numero número numéro n")
 
 # A number after one of these is a telephone number, with up to two other words between ("Phone (John Smith): …").
 PHONE_WORDS = _words(
@@ -80,6 +100,14 @@ PHONE_WORDS = _words(
     "rückrufnummer telefonisch телефон тел telegram puhelin telefonul telefonu telefonní komórka komorka",
     "numertelefonu facsimile",
 )
+# Anywhere in a word of a script without spaces: 电话号码是.
+_PHONE_SIGNS = (
+    *("電話", "电话", "手机", "手機", "携帯", "行動", "座机", "传真", "傳真", "ファックス", "連絡先", "联系方式"),
+    *("聯絡方式", "致电", "致電", "拨打", "撥打", "전화", "휴대폰", "핸드폰", "연락처", "팩스"),
+)
+PHONE_SIGNS = tuple(word.encode() for word in _PHONE_SIGNS)
+# For patterns.
+PHONE_SIGNS_PATTERN = "|".join(_PHONE_SIGNS)
 # These mean a telephone only right before the number, or with plain words between ("call me at …").
 CALL_WORDS = _words(
     "call calling called ring dial text texting reach contact cell cellular mobile mob handy portable office home",
