@@ -12,6 +12,7 @@ import pytest
 import trio
 from attrs import define, field
 
+from pg_trio.cluster.redis.keys import MARK
 from pg_trio.cluster.redis.redis_slots import EXCHANGE_S, SLOTS, RedisSlots
 from pg_trio.cluster.redis.slot_lease import LEASE_S
 from pg_trio.racing.leased_slots import LeasedSlots
@@ -353,8 +354,8 @@ async def test_smaller_limit_holds_at_once(open_node: Opened) -> None:
 
 async def tell(slots: RedisSlots, node: str, *figures: int) -> list[object]:
     """The reply to (number, held, used, need, want) of a node, with a limit of 10."""
-    keys = ("pg_trio:node:" + node, "pg_trio:slots:x", "pg_trio:slots:x:nodes")
-    return list(await slots.client.run_script(SLOTS, keys, (node, 8000, 10, *figures)))
+    keys = ("pg_trio:node:" + node, MARK, "pg_trio:slots:x", "pg_trio:slots:x:nodes")
+    return list(await slots.client.run_script(SLOTS, keys, (node, 8000, "", 10, *figures)))
 
 
 async def test_older_message_changes_nothing(open_node: Opened) -> None:

@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pg_trio.cluster.node import Node
-from pg_trio.cluster.redis.keys import node_key, slots_keys
+from pg_trio.cluster.redis.keys import MARK, node_key, slots_keys
 from pg_trio.cluster.redis.redis_slots import SLOTS
 from pg_trio.cluster.redis.resp import Reply, RespReader
 from pg_trio.cluster.redis.slot_lease import LEASE_S, SlotLease, SlotMessage, SlotReply
@@ -55,8 +55,8 @@ class Server:
 
     def run(self, call: Call, key: bytes) -> None:
         lease, message = call.lease, call.message
-        keys = (node_key(lease.node.name), *slots_keys(key))
-        reply = self.ask(SLOTS.call(keys, (lease.node.id, int(LEASE_S * 1000), *message.arguments())))
+        keys = (node_key(lease.node.name), MARK, *slots_keys(key))
+        reply = self.ask(SLOTS.call(keys, (lease.node.id, int(LEASE_S * 1000), "", *message.arguments())))
         assert isinstance(reply, list)
         call.reply = SlotReply(*[part for part in reply if isinstance(part, int)])
 

@@ -145,8 +145,10 @@ class AwayBuckets:
         if is_admitted:
             self._admit(key, limits, now, amount)
         else:
-            share = self._share(key, limits, now)
+            share = share_limits(limits, self.node.live_nodes)
             self.shared.give(key, share, now, min(amount, *(capacity for capacity, _ in share)))
+            # Only then: what Redis has granted cannot be taken out of a share whose last token is held.
+            self._share(key, limits, now)
 
     def give(self, key: bytes, limits: Limits, now: float, amount: int) -> None:
         """Put tokens back. Never raises."""

@@ -8,7 +8,7 @@ from functools import lru_cache
 from attrs import frozen
 
 from pg_trio.cluster.engine_away import EngineAway
-from pg_trio.cluster.redis.keys import bucket_key
+from pg_trio.cluster.redis.keys import MARK, bucket_key
 from pg_trio.cluster.redis.resp import Argument, Reply
 from pg_trio.cluster.redis.scripts import read_script
 from pg_trio.ledger.protocols import Limits
@@ -65,15 +65,15 @@ class TakeReply:
     missing_ns: tuple[tuple[int, ...], ...]
 
 
-def take_arguments(wanted: Sequence[Wanted]) -> tuple[list[Argument], list[Argument]]:
-    """Keys and arguments of the script `take`."""
+def take_arguments(wanted: Sequence[Wanted], mark: bytes) -> tuple[list[Argument], list[Argument]]:
+    """Keys and arguments of the script `take`. `mark`: see RedisData."""
     keys: list[Argument] = []
     arguments: list[Argument] = []
     for number, one in enumerate(wanted, 1):
         keys += one.group.keys
         for rate, full_ns in zip(one.group.rates, one.group.full_ns, strict=True):
             arguments += (_micro(rate.token_ns), _micro(full_ns), one.least, one.most, number)
-    return keys, arguments
+    return [*keys, MARK], [*arguments, mark]
 
 
 def give_arguments(given: Sequence[tuple[BucketGroup, int]]) -> tuple[list[Argument], list[Argument]]:

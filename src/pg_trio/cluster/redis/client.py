@@ -21,6 +21,7 @@ from attrs import define, field
 
 from pg_trio.cluster.engine_away import EngineAway
 from pg_trio.cluster.redis.pending import Pending, Undo
+from pg_trio.cluster.redis.redis_data import LOST, RedisData
 from pg_trio.cluster.redis.redis_link import RedisLink
 from pg_trio.cluster.redis.resp import Argument, RedisError, Reply
 from pg_trio.cluster.redis.scripts import Script
@@ -55,6 +56,7 @@ class RedisClient:
     # How long there had been no link before this one; 0 for the first one.
     away_s: float = field(default=0.0, init=False)
     opening: Opening | None = None
+    data: RedisData = field(factory=RedisData)
     # Called when the link in use answers again after it was late.
     on_prompt: list[Callable[[], None]] = field(factory=list)
     _link: RedisLink | None = field(default=None, init=False)
@@ -110,6 +112,9 @@ class RedisClient:
             # SCRIPT FLUSH; a restarted server gets the scripts with its new link.
             await self.call(script.load())
             reply = await self.call(command, undo)
+        if isinstance(reply, RedisError) and reply.code == LOST:
+            self.data.suspect()
+            raise EngineAway("Redis has lost its data")
         if not isinstance(reply, list):
             raise EngineAway(f"Redis refused a script: {reply.said if isinstance(reply, RedisError) else reply!r}")
         return reply

@@ -10,7 +10,6 @@ Rules:
 from __future__ import annotations
 
 import os
-import socket
 import ssl
 from collections.abc import Mapping
 
@@ -179,7 +178,7 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, ssl.SSLError):
         # Its number is OpenSSL's own, not the system's.
         return f"TLS: {str(error).partition('] ')[2] or error}"
-    if isinstance(error, socket.gaierror):
+    if isinstance(error, trio.socket.gaierror):
         # Its number is the resolver's own.
         return error.strerror or "no address"
     if isinstance(error, OSError) and error.errno:

@@ -25,8 +25,12 @@ logger = logging.getLogger("pg_trio.cluster")
 BEAT = read_script("beat")
 
 BEAT_EVERY_S = 1.0
+# The least time between two beats, also where scripts say that Redis has lost its data.
+SUSPECT_PAUSE_S = 0.02
 # A node that was silent for three beats does not count. Its share of the limits goes to the others.
 NODE_LIFE_S = 3.0
+# Of the mark that each script compares.
+MARK_CHARS = 12
 # A gateway that starts again on a new disk waits for the end of its former self.
 CLAIM_TRIES, CLAIM_PAUSE_S = 8, 0.5
 
@@ -38,7 +42,6 @@ class Heartbeat:
     client: RedisClient
     node: Node
     on_beat: list[Callable[[bool], None]] = field(factory=list)
-    _mark: bytes | None = field(default=None, init=False)
 
     async def claim(self) -> None:
         """Claim the node's name. Raises StoreError if a live node has it; EngineAway."""
@@ -55,7 +58,9 @@ class Heartbeat:
         """The task of a worker."""
         while True:
             # Each link begins with a beat (`open`).
-            await trio.sleep(BEAT_EVERY_S)
+            await trio.sleep(SUSPECT_PAUSE_S)
+            with trio.move_on_after(BEAT_EVERY_S - SUSPECT_PAUSE_S):
+                await self.client.data.is_suspect.wait()
             # The client says that Redis is away. The number of nodes stays as it was, and so does each one's share.
             with suppress(EngineAway):
                 await self._beat()
@@ -75,7 +80,7 @@ class Heartbeat:
 
     def _arguments(self) -> tuple[Sequence[Argument], Sequence[Argument]]:
         keys = (node_key(self.node.name), NODES, MARK, BEATS)
-        return keys, (self.node.id, self.node.name, int(NODE_LIFE_S * 1000), uuid4().hex)
+        return keys, (self.node.id, self.node.name, int(NODE_LIFE_S * 1000), uuid4().hex[:MARK_CHARS])
 
     def _note(self, sent_at: float, reply: list[Reply]) -> None:
         is_ours, live, mark = reply
@@ -84,15 +89,16 @@ class Heartbeat:
         if not is_ours and not self.node.is_fenced:
             logger.error("another gateway runs as node %r: give each node a name of its own", self.node.name)
         self.node.is_fenced = not is_ours
+        is_lost = self.client.data.note_mark(mark if isinstance(mark, bytes) else b"")
         self._count_nodes(live if isinstance(live, int) else 1)
-        is_lost = self._mark is not None and mark != self._mark
-        self._mark = mark if isinstance(mark, bytes) else None
         if is_lost:
             logger.warning("Redis has lost its data: limits are counted anew, by what each node has used")
         for tell in self.on_beat:
             tell(is_lost)
 
     def _count_nodes(self, live: int) -> None:
-        """When Redis is back, the first node to beat is the only one there: fewer nodes count once all had the time."""
-        if live >= self.node.live_nodes or trio.current_time() >= self.client.linked_at + NODE_LIFE_S:
+        """When Redis is back, or is emptied, the first node to beat is the only one there: fewer nodes count once all
+        had the time."""
+        known_since = max(self.client.linked_at, self.client.data.lost_at)
+        if live >= self.node.live_nodes or trio.current_time() >= known_since + NODE_LIFE_S:
             self.node.note_nodes(max(1, live))

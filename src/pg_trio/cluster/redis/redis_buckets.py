@@ -36,6 +36,7 @@ from pg_trio.cluster.redis.bucket_wire import (
     take_arguments,
 )
 from pg_trio.cluster.redis.client import RedisClient
+from pg_trio.cluster.redis.pending import Undo
 from pg_trio.cluster.redis.redis_return import RedisReturn
 from pg_trio.cluster.redis.resp import Reply
 from pg_trio.errors import Overloaded
@@ -175,7 +176,7 @@ class RedisBuckets:
         plan = self._plan(key, limits)
         wanted = [Wanted(plan.group, 0, 0)]
         try:
-            reply = read_take(await self.client.run_script(TAKE, *take_arguments(wanted)), wanted)
+            reply = await self._run_take(wanted)
         except EngineAway:
             return self.away.peek(key, limits, now)
         now_ns, here = round(now * NANO), 0 if plan.lease is None else plan.lease.left
@@ -193,8 +194,7 @@ class RedisBuckets:
                 self._give_all(wanted, read_take(reply, wanted))
 
         asked_at = self.clock()
-        answer = await self.client.run_script(TAKE, *take_arguments(wanted), undo)
-        reply = read_take(answer, wanted)
+        reply = await self._run_take(wanted, undo)
         if reply.is_refused:
             return _refused(wanted, reply, now)
         for take, plan, amount, granted, missing_ns in zip(
@@ -209,6 +209,11 @@ class RedisBuckets:
             state_taken(plan.group, missing_ns, now_ns) if plan.lease is None else plan.lease.state(now)
             for plan, missing_ns in zip(plans, reply.missing_ns, strict=True)
         ]
+
+    async def _run_take(self, wanted: Sequence[Wanted], undo: Undo | None = None) -> TakeReply:
+        """What Redis says. Raises EngineAway, also if it has lost what this worker has told it."""
+        keys, arguments = take_arguments(wanted, self.client.data.mark)
+        return read_take(await self.client.run_script(TAKE, keys, arguments, undo), wanted)
 
     def _take_away(self, takes: Sequence[BucketTake], now: float) -> list[Taken]:
         """Take each from this node's share, or none. Raises Overloaded."""
@@ -268,7 +273,7 @@ class RedisBuckets:
                 self._give_all(wanted, read_take(reply, wanted))
 
         asked_at = self.clock()
-        reply = read_take(await self.client.run_script(TAKE, *take_arguments(wanted), undo), wanted)
+        reply = await self._run_take(wanted, undo)
         now = self.clock()
         for lease, granted, missing_ns in zip(leases, reply.granted, reply.missing_ns, strict=True):
             self.away.note(lease.key, lease.limits, now, granted)
@@ -309,7 +314,7 @@ class RedisBuckets:
 
     def catch_up(self, has_lost_data: bool) -> None:
         """Redis has answered a beat: take from its buckets what it does not know of."""
-        self._return.note_beat()
+        self._return.note_beat(has_lost_data)
         self._tell_owed(has_lost_data)
 
     def hear_again(self) -> None:

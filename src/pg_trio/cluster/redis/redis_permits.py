@@ -24,7 +24,7 @@ from attrs import define, field
 from pg_trio.cluster.engine_away import EngineAway
 from pg_trio.cluster.node import Node
 from pg_trio.cluster.redis.client import RedisClient
-from pg_trio.cluster.redis.keys import node_key, permits_key
+from pg_trio.cluster.redis.keys import MARK, node_key, permits_key
 from pg_trio.cluster.redis.redis_return import RedisReturn
 from pg_trio.cluster.redis.resp import Argument, Reply, encode_command
 from pg_trio.cluster.redis.scripts import read_script
@@ -120,8 +120,8 @@ class RedisPermits:
         def undo(_: Reply) -> None:
             self._drop(key, permit)
 
-        arguments = (self.node.id, limit, permit, int(PERMIT_S * 1000))
-        keys = (permits_key(key), node_key(self.node.name))
+        arguments = (self.node.id, limit, permit, int(PERMIT_S * 1000), self.client.data.mark)
+        keys = (permits_key(key), node_key(self.node.name), MARK)
         answer, _ = await self.client.run_script(ACQUIRE, keys, arguments, undo)
         if answer == -1:
             raise Overloaded(RETRY_AFTER_S)
@@ -170,9 +170,9 @@ class RedisPermits:
             except EngineAway:
                 return
 
-    def catch_up(self, _: bool) -> None:
-        """Redis has answered a beat: a fresh link begins with the permits that are held."""
-        if self._return.note_beat():
+    def catch_up(self, has_lost_data: bool) -> None:
+        """Redis has answered a beat: a fresh link, and fresh data, begin with the permits that are held."""
+        if self._return.note_beat(has_lost_data):
             self._tell_held()
 
     def hear_again(self) -> None:

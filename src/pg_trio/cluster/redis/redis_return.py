@@ -33,10 +33,13 @@ class RedisReturn:
         """Whether Redis does not know all yet."""
         return now < self._until
 
-    def note_beat(self) -> bool:
-        """Redis has answered a beat. Whether it is the first one of a link."""
+    def note_beat(self, has_lost_data: bool) -> bool:
+        """Redis has answered a beat. Whether it must be told all: with the first beat of a link, or after lost data."""
+        if has_lost_data:
+            # Each worker beats within a second, and tells.
+            self._hold(SETTLE_S)
         if self._linked_at == self.client.linked_at:
-            return False
+            return has_lost_data
         self._linked_at = self.client.linked_at
         if self.client.away_s:
             self._hold(SETTLE_S if self.client.away_s > SHORT_S else SHORT_SETTLE_S)

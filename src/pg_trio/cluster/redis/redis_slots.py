@@ -21,6 +21,7 @@ Rules:
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 
@@ -30,7 +31,7 @@ from attrs import define, field
 from pg_trio.cluster.engine_away import EngineAway
 from pg_trio.cluster.node import Node
 from pg_trio.cluster.redis.client import RedisClient
-from pg_trio.cluster.redis.keys import node_key, slots_keys
+from pg_trio.cluster.redis.keys import MARK, node_key, slots_keys
 from pg_trio.cluster.redis.redis_return import SETTLE_S
 from pg_trio.cluster.redis.resp import Argument
 from pg_trio.cluster.redis.scripts import read_script
@@ -170,13 +171,14 @@ class RedisSlots:
 
     def _most(self, lease: SlotLease) -> int | None:
         """How many slots may be asked for; None: as many as are needed."""
-        is_settling = self.client.away_s > 0 and trio.current_time() < self.client.linked_at + SETTLE_S
+        back_at = self.client.linked_at if self.client.away_s > 0 else -math.inf
+        is_settling = trio.current_time() < max(back_at, self.client.data.lost_at) + SETTLE_S
         return share_of(lease.limit, self.node.live_nodes) if is_settling else None
 
     async def _tell(self, told: Sequence[tuple[SlotLease, SlotMessage]], now: float) -> None:
         """Send messages, and hear the replies. Raises EngineAway."""
-        keys: list[Argument] = [node_key(self.node.name)]
-        arguments: list[Argument] = [self.node.id, int(LEASE_S * 1000)]
+        keys: list[Argument] = [node_key(self.node.name), MARK]
+        arguments: list[Argument] = [self.node.id, int(LEASE_S * 1000), self.client.data.mark]
         for lease, message in told:
             keys += slots_keys(lease.key)
             arguments += message.arguments()

@@ -1,14 +1,18 @@
 -- Tell how many slots of each credential a node holds, uses and needs, and hear how many it may hold. A lease that is
 -- not renewed ends by itself.
 --
--- KEYS: the node's claim, then two for each credential: the ends of the leases (a sorted set: node, time of its end in
+-- KEYS: the node's claim, the data's mark, then two for each credential: the ends of the leases (a sorted set: node, time of its end in
 -- milliseconds), what nodes have told (a hash: node, "held used needed number").
--- ARGV: the node's id, how long a lease is good for (milliseconds), then six for each credential: its limit, the number
+-- ARGV: the node's id, how long a lease is good for (milliseconds), the mark that the worker knows ('': none), then six for each credential: its limit, the number
 -- of this message (of two messages of a node, the later one has the larger number), how many slots the node holds,
 -- uses, needs, and wants (some more than it needs).
 -- Reply: for each credential four: how many slots the node holds now (-1: a later message was here before), how many it
 -- may keep because others need the rest, how many the others use, 1 if another node needs more than it has. {-1} if
--- another gateway has this node's name; then nothing has changed.
+-- another gateway has this node's name; then nothing has changed. The error LOST: the data is not what the
+-- worker knows, so what all nodes use must be told first.
+if ARGV[3] ~= '' and redis.call('GET', KEYS[2]) ~= ARGV[3] then
+  return redis.error_reply('LOST the data is another')
+end
 local claimed = redis.call('GET', KEYS[1])
 if claimed and claimed ~= ARGV[1] then
   return {-1}
@@ -40,8 +44,8 @@ local function share(limit, needs, ours)
 end
 
 local reply = {}
-local at = 3
-for i = 2, #KEYS, 2 do
+local at = 4
+for i = 3, #KEYS, 2 do
   local limit, number, held, used, need, want = unpack(ARGV, at, at + 5)
   limit, number, held, used, need, want =
     tonumber(limit), tonumber(number), tonumber(held), tonumber(used), tonumber(need), tonumber(want)
