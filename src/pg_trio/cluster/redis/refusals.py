@@ -1,4 +1,4 @@
-"""Replies by which a server refuses commands whoever sends them, and for a while: it is as good as away.
+"""Replies by which a server refuses the commands of all clients, and for a while: it is as good as away.
 
 Redis names the reason in an error's first word (Redis's source: `shared` in server.c, acl.c; read 2026-11).
 """
