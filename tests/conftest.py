@@ -9,6 +9,7 @@ from functools import cache
 from inspect import iscoroutinefunction
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from pg_trio.transport.tls import client_context
 from tests.support.engines import PostgresServer, RedisServer, running_postgres, running_redis
@@ -17,6 +18,14 @@ from tests.support.strays import without_strays
 MEMORY = "/dev/shm"
 # A run of everything keeps some hundred megabytes at a time.
 ROOM_BYTES = 4 * 1024**3
+
+
+# The same examples everywhere, and no verdict by the time of a step: on a loaded machine any may take a second.
+UNTIMED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("project", UNTIMED, derandomize=True)
+# `pytest --hypothesis-profile explore`: other examples each time, and more of them.
+settings.register_profile("explore", UNTIMED, max_examples=1_500)
+settings.load_profile("project")
 
 
 def pytest_configure() -> None:

@@ -139,7 +139,7 @@ def open_nodes(stack: ExitStack, folder: Path, server: Server, limit: int) -> No
     return nodes
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(limit=st.integers(1, 6), luck=st.randoms(use_true_random=True))
 def test_nodes_never_use_more_than_the_limit(
     server: Server, tmp_path_factory: pytest.TempPathFactory, limit: int, luck: Random

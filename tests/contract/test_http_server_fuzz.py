@@ -59,7 +59,7 @@ class Bugs(logging.Handler):
         self.messages.append(record.getMessage())
 
 
-@settings(max_examples=75, deadline=None)
+@settings(max_examples=75)
 @given(st.binary(max_size=200) | mutated(), st.integers(0, 300))
 @example(b"\x16\x03\x01", 1)
 @example(b"", 0)
@@ -68,7 +68,7 @@ def test_any_bytes_harm_no_one(data: bytes, cut: int) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=2_000, deadline=None)
+@settings(max_examples=2_000)
 @given(st.binary(max_size=200) | mutated(), st.integers(0, 300))
 def test_thousands_of_bytes_harm_no_one(data: bytes, cut: int) -> None:
     assert_harmless(data, cut)

@@ -86,7 +86,7 @@ words_of = st.lists(
 
 
 @given(text=words_of)
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_filter_means_the_same_in_the_file_and_live(log: ReadLog, text: str) -> None:
     try:
         words = parse_filter(text)

@@ -191,7 +191,6 @@ def call_often(operation: Any, base_url: str, token: str, mode: str) -> None:
     @given(case=operation.as_strategy(generation_mode=GenerationMode(mode)))
     @settings(
         max_examples=EXAMPLES,
-        deadline=None,
         database=None,
         derandomize=True,
         suppress_health_check=list(HealthCheck),

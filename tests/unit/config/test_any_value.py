@@ -127,7 +127,7 @@ VALUES = st.recursive(
 )
 
 # The same values in every run, however slow the machine.
-EVERYWHERE_THE_SAME = settings(derandomize=True, deadline=None)
+EVERYWHERE_THE_SAME = settings(derandomize=True)
 
 
 @EVERYWHERE_THE_SAME

@@ -125,7 +125,7 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 MS = st.floats(0, 1e7, allow_nan=False)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(observed=st.lists(st.tuples(TEXT, TEXT, MS), max_size=30), accept=st.sampled_from(["", OPENMETRICS]))
 def test_any_names_and_times_add_up(
     tmp_path_factory: pytest.TempPathFactory, observed: list[tuple[str, str, float]], accept: str

@@ -240,7 +240,7 @@ requests = st.builds(
     st.none() | st.integers(1, 4_096),
     st.none() | st.sampled_from(["search_document", "search_query", "classification", "clustering"]),
 )
-many = settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
+many = settings(max_examples=60, suppress_health_check=list(HealthCheck))
 
 
 @many

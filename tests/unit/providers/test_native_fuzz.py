@@ -30,7 +30,7 @@ WHOLE = [
     if name not in STREAMS and load_recording(name).status == 200 and not name.endswith("cut_short")
 ]
 
-many = settings(deadline=None, max_examples=200, suppress_health_check=list(HealthCheck))
+many = settings(max_examples=200, suppress_health_check=list(HealthCheck))
 # What JSON holds, and what providers are known to put where something else belongs.
 odd: st.SearchStrategy[Any] = st.recursive(
     st.one_of(

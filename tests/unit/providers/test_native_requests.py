@@ -32,7 +32,7 @@ AS_SCHEMA = ResponseFormat.of({"type": "json_schema", "json_schema": {"name": "a
 
 GRAMMAR = ResponseFormat.of({"type": "grammar"})
 
-many = settings(deadline=None, max_examples=80, suppress_health_check=list(HealthCheck))
+many = settings(max_examples=80, suppress_health_check=list(HealthCheck))
 
 
 def candidate_of(provider: str, model: str | None = None) -> Candidate:

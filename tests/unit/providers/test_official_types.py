@@ -100,7 +100,7 @@ def same(sent: Any, read: Any) -> bool:
     return bool(orjson.loads(orjson.dumps(sent)) == orjson.loads(orjson.dumps(read)))
 
 
-many = settings(deadline=None, max_examples=80, suppress_health_check=list(HealthCheck))
+many = settings(max_examples=80, suppress_health_check=list(HealthCheck))
 
 
 @many

@@ -199,7 +199,7 @@ def test_killed_writer_loses_at_most_one(tmp_path: Path) -> None:
     assert [(3, False)] == seats(tmp_path)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(noise=st.binary(min_size=1, max_size=200), at=st.integers(0, 400))
 def test_damage_is_survived(tmp_path_factory: pytest.TempPathFactory, noise: bytes, at: int) -> None:
     folder = tmp_path_factory.mktemp("damage")

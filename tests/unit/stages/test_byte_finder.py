@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pg_trio.domain.guardrails import CustomPattern
@@ -41,7 +41,6 @@ def test_match_has_offsets_of_the_text() -> None:
     assert "Grüße, [E-Mail REDACTED] und 日本 [IP address REDACTED]" == mask_matches(text, ALL.find(text))
 
 
-@settings(deadline=None)
 @given(TEXTS)
 def test_matches_are_in_order_and_apart(text: str) -> None:
     found = ALL.find(text)
@@ -51,7 +50,6 @@ def test_matches_are_in_order_and_apart(text: str) -> None:
     assert [] == ALL.find(mask_matches(text, found))
 
 
-@settings(deadline=None)
 @given(st.lists(TEXTS, max_size=6))
 def test_pieces_are_as_if_alone(pieces: list[str]) -> None:
     alone = {piece: ALL.find(piece) for piece in pieces}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pg_trio.stages.guardrails.disguises import ASCII_STEPS, FOLD_STEPS, PLAIN_STEPS, Step
@@ -128,7 +128,6 @@ PARTS = st.sampled_from(
 TEXTS = st.lists(PARTS, max_size=8).map("".join)
 
 
-@settings(deadline=None)
 @given(TEXTS | st.text(max_size=60), st.sampled_from([*FOLD_STEPS, *ASCII_STEPS, *PLAIN_STEPS]))
 def test_edits_make_the_same_text(text: str, step: Step) -> None:
     parts: list[str] = []
@@ -140,7 +139,6 @@ def test_edits_make_the_same_text(text: str, step: Step) -> None:
     assert step.apply(text) == "".join((*parts, text[done:]))
 
 
-@settings(deadline=None)
 @given(TEXTS)
 def test_every_place_is_in_the_text(text: str) -> None:
     normal = normalise(text, collapse=True)

@@ -138,7 +138,7 @@ def mask_streamed(guards: OutputGuards, pieces: list[str]) -> str:
 
 @pytest.mark.parametrize("name", GUARDS)
 @given(st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_any_cut_is_masked_as_the_whole(name: str, data: st.DataObject) -> None:
     guards, text = GUARDS[name], data.draw(texts_of(name))
     pieces = cut(text, data.draw(SIZES))
@@ -293,7 +293,7 @@ BLOCKLISTS = {
 
 @pytest.mark.parametrize("match", ["substring", "word"])
 @given(DISGUISED_TEXTS, SIZES)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @example("世界. b o m b爆弾 ", [])
 @example("boo-t0p 53cr37adeadbeef01 bo ", [])
 @example("b o m b b\u0336\u0335omb ", [])
@@ -408,7 +408,7 @@ def mask_arguments(guards: OutputGuards, pieces: list[str]) -> str:
 
 
 @given(VALUES, st.booleans(), SIZES)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_arguments_stay_json_at_any_cut(value: object, ascii_only: bool, sizes: list[int]) -> None:
     guards = GUARDS["pii"]
     written = json.dumps(value, ensure_ascii=ascii_only)
@@ -421,7 +421,7 @@ def test_arguments_stay_json_at_any_cut(value: object, ascii_only: bool, sizes: 
 
 
 @given(VALUES)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_clean_arguments_mean_the_same(value: object) -> None:
     guards = GUARDS["custom"]
 

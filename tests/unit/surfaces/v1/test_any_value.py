@@ -318,7 +318,7 @@ def check_refusal(surface: Surface, error: GatewayError) -> None:
 
 @pytest.mark.parametrize("surface", [each for each in SURFACES if each.name in BODIES], ids=lambda each: each.name)
 @given(data=st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_any_value_anywhere(surface: Surface, data: st.DataObject) -> None:
     body = data.draw(st.sampled_from(BODIES[surface.name]))
     path = data.draw(st.sampled_from(list(places_of(body))))

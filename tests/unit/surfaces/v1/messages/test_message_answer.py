@@ -8,7 +8,7 @@ from uuid import UUID
 import orjson
 import pytest
 from attrs import evolve
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pg_trio.domain.call import WholeAnswer
@@ -178,7 +178,6 @@ replies = st.builds(
 
 
 @given(reply=replies, usage=usages)
-@settings(deadline=None)
 def test_every_answer_is_anthropics(reply: Reply, usage: Usage) -> None:
     message = check_message(render(reply, usage))
 

@@ -277,7 +277,7 @@ def pieces(draw: st.DrawFn) -> list[Event]:
 
 
 @given(events=pieces(), splits=st.lists(st.integers(0, 14), max_size=4))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_any_stream_is_anthropics(events: list[Event], splits: Sequence[int]) -> None:
     writer = stream()
     body = writer.render([OPENED])
@@ -313,7 +313,6 @@ def is_readable(reply: Reply) -> bool:
 
 
 @given(reply=replies.filter(is_readable))
-@settings(deadline=None)
 def test_whole_answer_as_a_stream_is_the_same(reply: Reply) -> None:
     signed = tuple([block for block in reply.reasoning_blocks if block.signature or block.data])
     signed = tuple([block if block.data is None else Reasoning("", data=block.data) for block in signed])

@@ -348,7 +348,7 @@ JUNK: st.SearchStrategy[object] = st.recursive(
 
 
 @given(body=bodies(), junk=JUNK, data=st.data())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_junk_anywhere_is_read_or_a_named_mistake(body: Body, junk: object, data: st.DataObject) -> None:
     # Strategies hand out the same objects again.
     body = copy.deepcopy(body)

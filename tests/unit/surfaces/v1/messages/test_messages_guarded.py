@@ -59,7 +59,7 @@ def put(body: Body, path: tuple[Any, ...], text: Any) -> Body:
 
 
 @given(body=bodies(), data=st.data())
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=250)
 def test_address_anywhere_never_reaches_a_provider(body: Body, data: st.DataObject) -> None:
     path = data.draw(st.sampled_from(list(places_of(body))))
 
@@ -67,7 +67,7 @@ def test_address_anywhere_never_reaches_a_provider(body: Body, data: st.DataObje
 
 
 @given(body=bodies(), data=st.data(), extra=st.sampled_from([{"note": EMAIL}, {EMAIL: 1}, {"note": {"deep": [EMAIL]}}]))
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 def test_address_in_an_added_field_never_reaches_a_provider(body: Body, data: st.DataObject, extra: Body) -> None:
     path = data.draw(st.sampled_from(list(objects_of(body))))
     [(name, item)] = extra.items()

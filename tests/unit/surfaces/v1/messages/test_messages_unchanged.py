@@ -27,7 +27,7 @@ ASKED: Body = {"model": "m", "max_tokens": 100, "messages": [{"role": "user", "c
 
 
 @given(body=bodies(), stream=st.booleans())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_body_goes_out_unchanged(body: Body, stream: bool) -> None:
     sent = sent_to("anthropic", prompt_of(read_body(body)), "claude-sonnet-4-5", stream=stream)
 
@@ -131,7 +131,7 @@ def stored(message: Message) -> Message:
 
 
 @given(turns=conversations)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_history_keeps_all_but_thinking_and_cache_marks(turns: list[Body]) -> None:
     request = read_body({**ASKED, "messages": turns})
     history = tuple([stored(message) for message in request.messages])
