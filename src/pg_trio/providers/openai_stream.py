@@ -121,6 +121,11 @@ class OpenAIStreamReader(BodyReader):
         self._expects_text = self._around.text_from > 0 and self._parser.is_between_events and not self.is_over
         return events
 
+    def close(self, failure: AttemptFailed | None = None) -> list[Event]:
+        """The last events; see `domain.adapter.StreamReader`."""
+        self._expects_text = False
+        return super().close(failure)
+
     def read_all(self, sent_events: list[ServerSentEvent], events: list[Event]) -> None:
         for sent in sent_events:
             data, around = sent.data, self._around

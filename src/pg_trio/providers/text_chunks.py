@@ -11,9 +11,8 @@ from pg_trio.domain.chat import Json
 
 DATA = b"data: "
 _CONTENT = re.compile(rb'"content":\s*("(?:[^"\\]|\\.)*+")')
-# No JSON begins or ends so.
-_NEVER = b"\0"
-_PROBE = "any text"
+# An event's data has no CR: it ends lines. A zero byte may be in it.
+_NEVER = b"\r"
 
 
 class Around(NamedTuple):
@@ -27,7 +26,7 @@ class Around(NamedTuple):
 
 
 # No chunk has been looked at; and no chunk is like another one.
-NOT_YET, NOTHING = Around(b"", _NEVER, _NEVER, 0, 0), Around(_NEVER, _NEVER, _NEVER, 0, 0)
+NOT_YET, NOTHING = Around(_NEVER, _NEVER, _NEVER, 0, 0), Around(_NEVER, _NEVER, _NEVER, 0, 0)
 
 
 def learn_around(data: bytes, chunk: dict[str, Json], delta: dict[str, Json]) -> Around:
@@ -36,8 +35,9 @@ def learn_around(data: bytes, chunk: dict[str, Json], delta: dict[str, Json]) ->
     if found is None:
         return NOTHING
     before, after = data[: found.start(1)], data[found.end(1) :]
-    delta["content"] = _PROBE
-    if not after or orjson.loads(before + orjson.dumps(_PROBE) + after) != chunk:
+    # Another text than any in the chunk: of a field that is given twice, the last one counts.
+    other = delta["content"] = f"{delta['content']}."
+    if not after or orjson.loads(before + orjson.dumps(other) + after) != chunk:
         return NOTHING
     end = after + b"\n\n"
     return Around(before, after, end, len(DATA) + len(before), -len(end))

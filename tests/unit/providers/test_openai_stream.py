@@ -676,6 +676,35 @@ def test_nothing_is_told_after_the_end() -> None:
     assert_read_as_ever(LIKE % b'"one"', LIKE % b'"two"', STOP, DONE, LIKE % b'"three"')
 
 
+def test_nothing_is_told_after_the_reader_was_closed() -> None:
+    reader = OpenAIStreamReader(CANDIDATE)
+    pieces = (LIKE % b'"one"', LIKE % b'"two"')
+    events = [event for piece in pieces for event in reader.feed(piece)] + reader.close(AttemptTimedOut("silent"))
+
+    assert isinstance(events[-1], Broken)
+    assert [] == reader.feed(LIKE % b'"three"')
+
+
+@pytest.mark.parametrize("before", [b"", b"\0"])
+def test_text_in_zero_bytes_is_no_chunk(before: bytes) -> None:
+    odd = b'data: %b"hello"\0\n\n' % before
+
+    # The events of a stream without it: first of all, who answers.
+    assert read(TEXT, STOP, DONE) == read(odd, TEXT, STOP, DONE)
+    # Behind half of a character, when no chunk is like another one.
+    half = b'data: {"id":"chatcmpl-1","choices":[{"delta":{"content":"\\ud83d"}}]}\n\n'
+    assert read(half, TEXT, STOP, DONE) == read(half, odd, TEXT, STOP, DONE)
+
+
+@pytest.mark.parametrize("last", [b"any text", b"any text.", b"one"])
+def test_text_that_is_given_twice_is_the_last_one(last: bytes) -> None:
+    twice = b'"%%b","content":"%b"' % last
+
+    texts = deltas_of(*[LIKE % (twice % first) for first in (b"one", b"two", b"three")])
+
+    assert [ContentDelta(last.decode())] * 3 == texts
+
+
 @given(st.lists(st.tuples(st.text(max_size=9), st.booleans(), st.booleans()), min_size=2, max_size=9))
 def test_any_texts_are_read_as_ever(texts: list[tuple[str, bool, bool]]) -> None:
     # With a field that changes from chunk to chunk, and with text that looks like the chunk around it.
