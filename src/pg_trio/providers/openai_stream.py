@@ -16,7 +16,8 @@ Rules:
    is passed on.
 7. After a chunk with text only, a next chunk that differs only in that text is not parsed again: the bytes around the
    text are equal, so their meaning is equal. This halves the cost of reading a token. If nothing else has come with
-   it, as with most tokens, its event is not parsed either.
+   it, as with most tokens, its event is not parsed either. If they have a finish reason or usage, this ends with the
+   first event that differs, because the last one counts.
 8. Keep-alives come as comments, as empty or named events, and as data without JSON (`: keepalive`, `ping`). They are
    ignored, and so are events of other kinds, and JSON that is not a chunk.
 9. A piece may end with half of a character (a lone surrogate): the next one has the other half.
@@ -140,6 +141,9 @@ class OpenAIStreamReader(BodyReader):
             if data.startswith(_DONE):
                 self.end(UpstreamNonsense("the stream ended without a finish reason"), events)
             else:
+                if around.says_more:
+                    # This chunk may say otherwise, and then one like the earlier ones says it again.
+                    self._around = NOTHING
                 self._read_event(sent, events)
             if self.is_over:
                 return
@@ -222,7 +226,7 @@ class OpenAIStreamReader(BodyReader):
             if self._around is NOT_YET and choice and self._characters and not choice.get("logprobs"):
                 delta = choice.get("delta")
                 if delta and len(delta) == 1 and type(delta.get("content")) is str:
-                    self._around = learn_around(sent.data, chunk, delta)
+                    self._around = learn_around(sent.data, chunk, choice)
         elif "choices" not in chunk:
             self._read_foreign(chunk)
 

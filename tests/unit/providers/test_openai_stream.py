@@ -696,6 +696,26 @@ def test_text_in_zero_bytes_is_no_chunk(before: bytes) -> None:
     assert read(half, TEXT, STOP, DONE) == read(half, odd, TEXT, STOP, DONE)
 
 
+LENGTH = b'data: {"id":"chatcmpl-1","choices":[{"delta":{"content":%b},"finish_reason":"length"}]}\n\n'
+COUNTED = b'data: {"id":"chatcmpl-1","choices":[{"delta":{"content":%b}}],"usage":%b}\n\n'
+FEW, MANY = (b'{"prompt_tokens":1,"completion_tokens":%d}' % tokens for tokens in (1, 9))
+
+
+@pytest.mark.parametrize(
+    ("like", "other", "expected"),
+    [
+        (LENGTH, STOP, Finished("length")),
+        (COUNTED.replace(b"%b}\n", FEW + b"}\n"), COUNTED % (b'"x"', MANY), Finished("stop", Usage(1, 1))),
+    ],
+    ids=["reason", "usage"],
+)
+def test_last_word_counts_in_chunks_with_text_too(like: bytes, other: bytes, expected: Event) -> None:
+    pieces = (like % b'"one"', like % b'"two"', other, like % b'"three"')
+
+    for said in (pieces, [b"".join(pieces)]):
+        assert expected == read(*said, *([] if like is LENGTH else [STOP]), DONE)[-1]
+
+
 @pytest.mark.parametrize("last", [b"any text", b"any text.", b"one"])
 def test_text_that_is_given_twice_is_the_last_one(last: bytes) -> None:
     twice = b'"%%b","content":"%b"' % last
