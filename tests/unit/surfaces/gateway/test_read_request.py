@@ -430,7 +430,7 @@ def test_nesting_is_bounded(field: str, depth: int, passes: bool) -> None:
 
 @pytest.mark.parametrize("field", ["x", "message"])
 def test_nesting_beside_a_key_that_may_be_there_twice(field: str) -> None:
-    """As deep as orjson goes; the second parser stops earlier, also at a value that the last one of its key replaces."""
+    """The second parser stops before orjson does, also at a value that the last one of its key replaces."""
     nested = b"[" * 1000 + b"]" * 1000
 
     assert refusal(b'{"%b":%b,"message":"\\u0061"}' % (field.encode(), nested)).startswith(
