@@ -44,10 +44,12 @@ class LineFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The line; several for people, if there is a traceback."""
-        event: dict[str, Any] = {"event": record.getMessage()}
+        event: dict[str, Any] = {"event": ""}
         if record.stack_info:
             event["stack_info"] = record.stack_info
         event.update({name: value for name, value in record.__dict__.items() if name not in _OWN})
+        # In the first place, and no name in `extra` takes it.
+        event["event"] = record.getMessage()
         at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="microseconds")
         event["timestamp"] = at.replace("+00:00", "Z")
         event["level"] = record.levelname.lower()
@@ -87,13 +89,19 @@ def _parts_of(event: dict[str, Any]) -> tuple[str, str, str, str, list[tuple[str
     it."""
     rest = dict(event)
     traceback = rest.pop("exception", None)
-    said = rest.pop("event")
-    if not said.isprintable():
-        # A text of others must neither look like another line nor move the terminal's cursor.
-        said = "".join([sign if sign.isprintable() else repr(sign)[1:-1] for sign in said])
+    # A text of others must not look like another line.
+    said = _escape(rest.pop("event"))
     at, level, room = (rest.pop(name) for name in ("timestamp", "level", "logger"))
     values = [(name, _show(value)) for name, value in sorted(rest.items())]
-    return at, level.ljust(_LEVEL_WIDTH), said, room, values, "" if traceback is None else f"\n{traceback}"
+    below = "" if traceback is None else "".join([f"\n{_escape(line)}" for line in str(traceback).split("\n")])
+    return at, level.ljust(_LEVEL_WIDTH), said, room, values, below
+
+
+def _escape(text: str) -> str:
+    """The text with its control characters shown: none moves the terminal's cursor."""
+    if text.isprintable():
+        return text
+    return "".join([sign if sign.isprintable() else repr(sign)[1:-1] for sign in text])
 
 
 def _show(value: object) -> str:

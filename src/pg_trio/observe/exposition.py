@@ -123,13 +123,22 @@ def _share_patterns(patterns: Mapping[Labels, Values], stages: dict[Labels, Valu
     for number, ((names, buckets), (count, *sums)) in enumerate(patterns.items()):
         if not number % SAMPLES_AT_ONCE:
             time.sleep(0)
-        for name, bucket, total in zip(names.split(","), buckets.split(","), sums, strict=False):
+        for name, bucket, total in zip(names.split(","), _read_buckets(buckets), sums, strict=False):
             values = summed.get(name)
             if values is None:
                 values = summed[name] = [*stages.get((name,), (0.0,) * STAGE.size)]
-            values[int(bucket)] += count
+            values[bucket] += count
             values[-1] += total
     stages |= {(name,): values for name, values in summed.items()}
+
+
+def _read_buckets(text: str) -> list[int]:
+    """The numbers of the buckets of STAGE; none where another release's worker, or another program, wrote the text."""
+    try:
+        buckets = [int(number) for number in text.split(",")]
+    except ValueError:
+        return []
+    return buckets if min(buckets) >= 0 and max(buckets) <= len(STAGE.bounds) else []
 
 
 class _Families:

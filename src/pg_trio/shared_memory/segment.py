@@ -16,6 +16,7 @@ import logging
 import mmap
 import os
 import struct
+from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
 
@@ -177,7 +178,9 @@ class Segment:
         Each comes back from the system's cache once it is touched again, in 1 µs. Costs 0.3 ms, with the next reading.
         """
         if hasattr(mmap, "MADV_DONTNEED"):
-            self.memory.madvise(mmap.MADV_DONTNEED)
+            # Pages that are locked in memory stay.
+            with suppress(OSError):
+                self.memory.madvise(mmap.MADV_DONTNEED)
 
     def _claim(self, offset: int, kind: int, seat: int, digest: bytes) -> None:
         """Claim the slot for this key, unless another key came first. A worker that dies half-way leaves it free."""

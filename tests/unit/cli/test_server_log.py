@@ -7,6 +7,7 @@ import logging
 import sys
 from collections.abc import Iterator
 from io import StringIO
+from typing import Literal
 from uuid import UUID
 
 import pytest
@@ -92,6 +93,27 @@ def test_traceback_is_below_its_line(capsys: pytest.CaptureFixture[str]) -> None
     said, *traceback = logged(capsys)
     assert "[error    ] failed [pg_trio.web]" in said
     assert ("Traceback (most recent call last):", "ValueError: wrong") == (traceback[0], traceback[-1])
+
+
+def test_traceback_moves_no_cursor(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging()
+    try:
+        raise ValueError("wrong\x1b[2J\rnever mind")
+    except ValueError:
+        logging.getLogger("pg_trio.web").exception("failed")
+
+    assert logged(capsys)[-1] == "ValueError: wrong\\x1b[2J\\rnever mind"
+
+
+@pytest.mark.parametrize("form", ["console", "json"])
+def test_a_further_value_does_not_take_the_place_of_what_happened(
+    capsys: pytest.CaptureFixture[str], form: Literal["console", "json"]
+) -> None:
+    configure_logging(evolve(DEFAULTS, log_format=form))
+    logging.getLogger("pg_trio.web").warning("so", extra={"event": 5})
+
+    (line,) = logged(capsys)
+    assert line.startswith('{"event": "so", ') if form == "json" else "[warning  ] so [pg_trio.web]" in line
 
 
 def test_terminals_get_colours(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,18 @@ from hypothesis import strategies as st
 
 from pg_trio.observe.exposition import MetricsText
 from pg_trio.observe.metric_families import COUNTERS, HISTOGRAMS, GaugeFamily
-from pg_trio.observe.metric_kinds import COUNT, GAUGE, HEDGE, OTHER, OVERHEAD, REQUEST, STAGE, STAGE_SUMS, TOKEN
+from pg_trio.observe.metric_kinds import (
+    COUNT,
+    GAUGE,
+    HEDGE,
+    OTHER,
+    OVERHEAD,
+    REQUEST,
+    STAGE,
+    STAGE_PATTERN,
+    STAGE_SUMS,
+    TOKEN,
+)
 from pg_trio.observe.metric_series import SeriesBook
 from pg_trio.shared_memory import metric_file
 from pg_trio.shared_memory.metric_file import METRICS_NAME, MetricReader, open_table
@@ -84,6 +95,23 @@ def test_sums_of_stages_are_shared_out(tmp_path: Path) -> None:
     assert [2, 2, 2] == [scraped.sum(f"{name}_count", stage=stage) for stage in ("auth", "read", OTHER)]
     for table in tables:
         table.close()
+
+
+@pytest.mark.parametrize("buckets", [OTHER, "", "3,x", "99,0", "0,-1", "1" * 5000])
+def test_patterns_of_unknown_buckets_are_left_out(tmp_path: Path, buckets: str) -> None:
+    """As another release's worker may write them. All else is there."""
+    table = open_table(tmp_path, 0)
+    book = SeriesBook(table)
+    for written in ("3,0", buckets):
+        place = book.find(STAGE_PATTERN, "auth,read", written)
+        book.cells[place : place + 3] = array("d", (2.0, 5.0, 1.0))
+
+    scraped = read(tmp_path)
+
+    name = "pg_trio_stage_duration_seconds"
+    assert [2, 2] == [scraped.sum(f"{name}_count", stage=stage) for stage in ("auth", "read")]
+    assert pytest.approx(0.005) == scraped.sum(f"{name}_sum", stage="auth")
+    table.close()
 
 
 def test_only_what_occurred_is_there(tmp_path: Path) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import resource
 import stat
 import struct
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -326,4 +328,19 @@ def test_pages_go_after_all_slots_were_read(path: Path) -> None:
 
         assert (True, 0) == (before >= 256, mapped_kb(path))
         assert (1, 2, 3) == segment.read(offset, FORM)
+        assert segment.is_sound()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems may let locked pages go")
+def test_locked_pages_stay(path: Path) -> None:
+    """As where an operator locks all memory of the process: that must not end the worker."""
+    libc = ctypes.CDLL(None)
+    with closing(open_segment(path, slots=64)) as segment:
+        page = ctypes.c_char.from_buffer(segment.memory)
+        if libc.mlock(ctypes.c_void_p(ctypes.addressof(page)), 1):
+            pytest.skip("no page may be locked here")
+        del page
+
+        segment.let_pages_go()
+
         assert segment.is_sound()

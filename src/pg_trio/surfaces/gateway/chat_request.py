@@ -56,7 +56,7 @@ def read_chat_request(body: bytes, limits: ReadLimits, head: RequestHead) -> Cha
 
     Raises: BadRequest naming the field; SessionIdInvalid if `session_id` is not a UUID in its usual form.
     """
-    fields = parse_object(body, _KEYS)
+    fields = parse_object(body, limits.max_json_depth, _KEYS)
     is_flat = fields.keys() <= _FLAT_FIELDS
     if not is_flat:
         check_depth(fields, body, limits.max_json_depth)

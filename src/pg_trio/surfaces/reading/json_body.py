@@ -32,13 +32,13 @@ def read_json_object(body: bytes, max_depth: int, keys: Mapping[str, bytes]) -> 
 
     Raises: BadRequest if the body is no object, is too large or too deep, or has one of the fields twice.
     """
-    fields = parse_object(body, keys)
+    fields = parse_object(body, max_depth, keys)
     check_depth(fields, body, max_depth)
     return fields
 
 
-def parse_object(body: bytes, keys: Mapping[str, bytes]) -> dict[str, Json]:
-    """The same without a look at its depth. Raises: BadRequest."""
+def parse_object(body: bytes, max_depth: int, keys: Mapping[str, bytes]) -> dict[str, Json]:
+    """The same, perhaps nested deeper: that is for `check_depth`. Raises: BadRequest."""
     if len(body) > MAX_NODES and has_too_many_nodes(body):
         raise BadRequest(f"Body has more than {MAX_NODES} objects, lists and keys.")
     try:
@@ -55,7 +55,11 @@ def parse_object(body: bytes, keys: Mapping[str, bytes]) -> dict[str, Json]:
     else:
         if last(b"\\u00") < 0:
             return fields
-    _check_duplicates(fields, body, keys)
+    try:
+        _check_duplicates(fields, body, keys)
+    except RecursionError:
+        # The second parser takes fewer levels than orjson's 1,024, but more than the largest `max_depth`.
+        raise _too_deep(max_depth) from None
     return fields
 
 
@@ -85,7 +89,11 @@ def check_levels(fields: dict[str, Json], max_depth: int) -> None:
         ]
         if not level:
             return
-    raise BadRequest(f"Body is nested deeper than {max_depth} levels.")
+    raise _too_deep(max_depth)
+
+
+def _too_deep(max_depth: int) -> BadRequest:
+    return BadRequest(f"Body is nested deeper than {max_depth} levels.")
 
 
 def _check_duplicates(fields: dict[str, Json], body: bytes, keys: Mapping[str, bytes]) -> None:

@@ -428,6 +428,16 @@ def test_nesting_is_bounded(field: str, depth: int, passes: bool) -> None:
         assert "Body is n" == refusal(tools)[:9]
 
 
+@pytest.mark.parametrize("field", ["x", "message"])
+def test_nesting_beside_a_key_that_may_be_there_twice(field: str) -> None:
+    """The second parser stops before orjson does, also at a value that the last one of its key replaces."""
+    nested = b"[" * 1000 + b"]" * 1000
+
+    assert refusal(b'{"%b":%b,"message":"\\u0061"}' % (field.encode(), nested)).startswith(
+        ("Body is nested deeper than 64 levels.", "message: is there more than once.")
+    )
+
+
 def test_nesting_limit_is_exact() -> None:
     limits = GatewaySettings(max_json_depth=3)
     read({"message": "a", "x": [[1]], "y": [[2]]}, limits=limits)

@@ -52,9 +52,10 @@ _SEED = 2**63 - 1
 
 def read_chat_completion(body: bytes, limits: ReadLimits, head: RequestHead) -> ChatRequest:
     """The request in the body, for the model that it names. Raises: BadRequest naming the field, SessionIdInvalid."""
-    fields = parse_object(body, _KEYS)
+    max_depth = limits.max_json_depth
+    fields = parse_object(body, max_depth, _KEYS)
     model, stream, messages = fields.get("model"), fields.get("stream"), None
-    if limits.max_json_depth >= PLAIN_DEPTH:
+    if max_depth >= PLAIN_DEPTH:
         messages = read_plain_messages(fields.get("messages"), limits.max_messages)
     if (
         messages is not None
@@ -67,9 +68,9 @@ def read_chat_completion(body: bytes, limits: ReadLimits, head: RequestHead) -> 
         # As most requests are.
         return ChatRequest(messages, fields, None, stream is True, None, (), None, NO_OPTIONS, model, NO_NEW_SESSION)
     if messages is None:
-        check_depth(fields, body, limits.max_json_depth)
+        check_depth(fields, body, max_depth)
     else:
-        check_levels({**fields, "messages": None}, limits.max_json_depth)
+        check_levels({**fields, "messages": None}, max_depth)
     return _read_fields(fields, messages, limits, head)
 
 

@@ -129,3 +129,12 @@ def test_names_of_fields_in_a_text_are_no_fields(content: str) -> None:
 
     assert isinstance(request, ChatRequest)
     assert content == request.messages[0].content
+
+
+@pytest.mark.parametrize("field", ["x", "model"])
+def test_nesting_beside_a_key_that_may_be_there_twice(field: str) -> None:
+    nested = "[" * 1000 + "]" * 1000
+    body = f'{{"{field}":{nested},"model":"\\u0061","messages":[{{"role":"user","content":"a"}}]}}'
+
+    with pytest.raises(GatewayError, match=r"nested deeper than 64 levels|model: is there more than once"):
+        CHAT.read(body.encode(), LIMITS, HEAD)
