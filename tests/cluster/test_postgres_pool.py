@@ -165,7 +165,6 @@ async def test_lost_connection_is_replaced(postgres_url: str) -> None:
         assert 1 == await one_value(pool, "SELECT 1")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("work", [None, migrate])
 async def test_check_gives_a_server_that_is_stopped_little_time(
     monkeypatch: pytest.MonkeyPatch, work: Work[object] | None
@@ -179,6 +178,7 @@ async def test_check_gives_a_server_that_is_stopped_little_time(
             await pool.check(work)
 
 
+@pytest.mark.slow
 async def test_killed_server_comes_back() -> None:
     with running_postgres() as server:
         async with running(PostgresPool(server.url, 1.0)) as pool:
