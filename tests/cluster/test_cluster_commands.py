@@ -106,6 +106,15 @@ async def test_doctor_knows_a_newer_database(
     assert 1 == done
 
 
+async def test_doctor_says_that_postgres_takes_no_writes(config: Path, query: Callable[[str], str]) -> None:
+    database = query("SELECT current_database()")
+    query(f"ALTER DATABASE {database} SET default_transaction_read_only = on")
+
+    _, said, _ = await run_command("doctor", "--config", str(config))
+
+    assert "problem PostgreSQL: takes no writes" in said
+
+
 def turn_to(config: Path, redis: RedisServer, other: RedisServer) -> None:
     config.write_text(config.read_text().replace(f":{redis.port}/", f":{other.port}/"))
 

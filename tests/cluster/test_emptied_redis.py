@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import trio
 
+from pg_trio.cluster.redis.redis_return import SETTLE_S
 from pg_trio.ledger.protocols import Limits
 from tests.cluster import test_redis_slots as of_slots
 from tests.cluster.test_redis_limits import KEY, SMALL, take_all
@@ -61,6 +62,47 @@ async def test_exact_limit_is_exact_again(nodes: list[RedisLedger], server: Redi
     assert (LIMIT // NODES - 5, LIMIT - LIMIT // NODES) == (admitted, rest)
 
 
+@pytest.mark.parametrize(("limits", "most"), [(SMALL, LIMIT), (LEASED, 2000)], ids=["exact", "leased"])
+async def test_node_without_requests_before_has_what_the_others_left(
+    nodes: list[RedisLedger], server: RedisServer, limits: Limits, most: int
+) -> None:
+    """Its share is untouched, but another node has used the whole limit, and has told."""
+    busy, calm = nodes
+    began_at = trio.current_time()
+
+    async def request() -> None:
+        admitted.append(await take_all(calm, KEY, limits, 1))
+
+    admitted = [await take_all(busy, KEY, limits, most)]
+    server.command("FLUSHALL")
+    admitted.append(await take_all(busy, KEY, limits, LIMIT))
+
+    async with trio.open_nursery() as requests:
+        for _ in range(200):
+            requests.start_soon(request)
+
+    capacity, window_s = limits[0]
+    assert sum(admitted) <= most + capacity / window_s * (trio.current_time() - began_at) + 1
+
+
+async def test_no_lease_outlives_what_others_tell(nodes: list[RedisLedger], server: RedisServer) -> None:
+    """What is not spent of a lease of the fresh data would be free again after the others have emptied its bucket."""
+    quiet, early = nodes
+    await take_all(quiet, KEY, LEASED, 2000)
+
+    server.command("FLUSHALL")
+    async with trio.open_nursery() as requests:
+        for _ in range(100):
+            requests.start_soon(take_all, early, KEY, LEASED, 1)
+    emptied_at = trio.current_time()
+    await take_all(quiet, KEY, LEASED, 1)
+    await trio.sleep(SETTLE_S)
+    rest = await take_everywhere(nodes, LEASED, 2000)
+
+    capacity, window_s = LEASED[0]
+    assert rest <= capacity / window_s * (trio.current_time() - emptied_at) + 1
+
+
 async def test_leased_limit_is_given_once(nodes: list[RedisLedger], server: RedisServer) -> None:
     began_at = trio.current_time()
     admitted = await take_everywhere(nodes, LEASED, 2000)
@@ -78,6 +120,16 @@ async def test_permits_are_given_once(nodes: list[RedisLedger], server: RedisSer
         server.command("FLUSHALL")
         assert not any([await node.permits.acquire(KEY, 4) for node in nodes])
     await wait_for(lambda: server.command("ZCARD", f"pg_trio:permits:{KEY.hex()}") == "4")
+
+
+async def test_node_without_permits_before_has_what_the_others_left(
+    nodes: list[RedisLedger], server: RedisServer
+) -> None:
+    busy, calm = nodes
+    assert all([await busy.permits.acquire(KEY, 4) for _ in range(4)])
+    server.command("FLUSHALL")
+
+    assert not any([await node.permits.acquire(KEY, 4) for node in (busy, calm, calm)])
 
 
 async def test_slots_are_given_once(nodes: list[RedisLedger], server: RedisServer) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 
 import psycopg
@@ -165,7 +165,6 @@ async def test_lost_connection_is_replaced(postgres_url: str) -> None:
         assert 1 == await one_value(pool, "SELECT 1")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("work", [None, migrate])
 async def test_check_gives_a_server_that_is_stopped_little_time(
     monkeypatch: pytest.MonkeyPatch, work: Work[object] | None
@@ -179,6 +178,7 @@ async def test_check_gives_a_server_that_is_stopped_little_time(
             await pool.check(work)
 
 
+@pytest.mark.slow
 async def test_killed_server_comes_back() -> None:
     with running_postgres() as server:
         async with running(PostgresPool(server.url, 1.0)) as pool:
@@ -244,6 +244,53 @@ async def test_name_that_is_lost_later_is_an_absence(postgres_url: str, monkeypa
             await one_value(pool, "SELECT 1")
         monkeypatch.undo()
         await wait_for(lambda: pool.is_up)
+
+
+async def turn_read_only(url: str, value: str) -> None:
+    """The database takes no writes on new connections, and there are no old ones."""
+    database = url.rpartition("/")[2]
+    with psycopg.connect(url, autocommit=True) as other:
+        other.execute("SET default_transaction_read_only = off")
+        other.execute(f"ALTER DATABASE {database} SET default_transaction_read_only = {value}".encode())
+        others = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        other.execute(f"SELECT pg_terminate_backend(pid) FROM ({others}) AS those".encode())
+
+
+async def test_server_that_takes_no_writes_is_told_and_read(
+    postgres_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running(PostgresPool(postgres_url, LIMIT_S)) as pool:
+        await one_value(pool, "SELECT 1")
+        await turn_read_only(postgres_url, "on")
+        with suppress(EngineAway):
+            await one_value(pool, "SELECT 1")
+        await wait_for(lambda: pool.is_up and pool.is_read_only)
+
+        assert 1 == await one_value(pool, "SELECT 1")
+        assert not pool.can_write
+        assert "PostgreSQL: takes no writes" in caplog.text
+        await turn_read_only(postgres_url, "off")
+        await wait_for(lambda: pool.can_write)
+        assert "PostgreSQL works again" in caplog.text
+
+
+async def test_connection_that_takes_no_writes_is_replaced(postgres_url: str) -> None:
+    """A primary that was demoted under connections that stay."""
+    async with running(PostgresPool(postgres_url, LIMIT_S, size=1)) as pool:
+        demoted = await one_value(pool, "SELECT pg_backend_pid()")
+        await one_value(pool, "SELECT set_config('default_transaction_read_only', 'on', false)")
+
+        with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
+            await one_value(pool, "CREATE TABLE a ()")
+        await wait_for(lambda: pool.can_write)
+        assert demoted != await one_value(pool, "SELECT pg_backend_pid()")
+
+
+async def test_gateway_starts_without_a_server_that_takes_no_writes(postgres_url: str) -> None:
+    await turn_read_only(postgres_url, "on")
+
+    with pytest.raises(EngineAway, match="takes no writes"):
+        await PostgresPool(postgres_url, LIMIT_S).check(migrate)
 
 
 @pytest.mark.parametrize("name", ["_connect_gen", "_cancel_gen", "wait"])

@@ -187,6 +187,13 @@ async def test_rights_that_are_missing_at_the_start_are_told(server: RedisServer
         await client.check()
 
 
+async def test_right_to_load_scripts_that_is_missing_is_told(server: RedisServer) -> None:
+    server.command("ACL", "SETUSER", "default", "-script")
+
+    with pytest.raises(EngineAway, match=r"refuses us: NOPERM .*script.* docs/scaling.md"):
+        await client_of(server).check()
+
+
 def client_of(server: RedisServer) -> RedisClient:
     address = RedisAddress((("127.0.0.1", server.port),))
     return RedisClient(connect_to(address), LIMIT_S, SCRIPTS, [greet_for(address)])

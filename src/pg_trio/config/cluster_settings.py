@@ -19,7 +19,7 @@ NODE_CALLED = "a node's name: 1–64 letters, digits, dots, - and _"
 
 _REDIS_PORT, _SENTINEL_PORT = 6379, 26379
 _REDIS_SCHEMES = ("redis", "rediss")
-_POSTGRES_SCHEMES = ("postgres", "postgresql")
+_POSTGRES_PREFIXES = ("postgres://", "postgresql://")
 # The query parameters of a Redis URL: the name of the master that sentinels watch, and how to log in at these. So
 # redis-rb names them.
 _SENTINEL, _SENTINEL_USER, _SENTINEL_PASSWORD = "sentinel", "sentinel_username", "sentinel_password"
@@ -165,8 +165,9 @@ def check_postgres_url(text: str) -> Secret:
 
     What libpq would refuse is refused here where its own words would quote a part of the password.
     """
-    url = _split(text)
-    if url.scheme not in _POSTGRES_SCHEMES:
+    _split(text)
+    # In small letters: libpq takes another text for parameters, and quotes all of it.
+    if not text.startswith(_POSTGRES_PREFIXES):
         raise ValueError("is not a PostgreSQL URL: postgresql://USER:PASSWORD@HOST:PORT/DATABASE")
     if _LONE_PERCENT.search(text):
         raise ValueError("has a % that two hexadecimal digits do not follow: write %25 for a % of the password")

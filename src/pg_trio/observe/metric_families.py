@@ -187,7 +187,7 @@ SAMPLED = (
     ("pg_trio_websockets_open", "gauge", "WebSockets of clients."),
     ("process_cpu_seconds", "counter", "Total user and system CPU time spent in seconds."),
     ("pg_trio_redis_up", "gauge", "1 if the worker can use Redis, else 0."),
-    ("pg_trio_postgres_up", "gauge", "1 if the worker can use PostgreSQL, else 0."),
+    ("pg_trio_postgres_up", "gauge", "1 if the worker can use PostgreSQL, also to write, else 0."),
     ("pg_trio_cluster_nodes", "gauge", "Nodes that live, as the worker last heard from Redis."),
 )
 # Of the workers' processes.

@@ -15,7 +15,7 @@ from pg_trio.cluster.engine_away import EngineAway
 from pg_trio.cluster.postgres.carrying_over import SingleMachine, SpentMonth, carry_over
 from pg_trio.cluster.postgres.postgres_log_reader import PostgresLogReader
 from pg_trio.cluster.postgres.postgres_operator_admin import PostgresOperatorAdmin
-from pg_trio.cluster.postgres.postgres_pool import WORK_LIMIT_S, PostgresPool, say
+from pg_trio.cluster.postgres.postgres_pool import READ_ONLY, WORK_LIMIT_S, PostgresPool, say, takes_no_writes
 from pg_trio.cluster.postgres.postgres_token_admin import PostgresTokenAdmin
 from pg_trio.cluster.postgres.schema import check_server, migrate_schema, read_ahead, read_missing, read_steps
 from pg_trio.cluster.postgres.trio_connection import TrioConnection
@@ -149,6 +149,8 @@ class ClusterAdministration:
         async def look(connection: TrioConnection) -> None:
             nonlocal ahead
             check_server(connection)
+            if await takes_no_writes(connection):
+                raise EngineAway(READ_ONLY)
             missing.extend(await read_missing(connection, read_steps()))
             if not missing:
                 ahead = await read_ahead(connection, read_steps())

@@ -198,7 +198,7 @@ async def open_ledger(cluster: ClusterSettings, pool: PostgresPool, settings: Se
     open_holders = watch_holders(HolderFile(settings, None, join, ACCOUNTS), budgets, lifetime)
     gauges = {
         "pg_trio_redis_up": lambda: redis.client.is_up,
-        "pg_trio_postgres_up": lambda: pool.is_up,
+        "pg_trio_postgres_up": lambda: pool.can_write,
         "pg_trio_cluster_nodes": lambda: node.live_nodes,
     }
     health = HealthOfNodes(settings, redis.client, node, refuses).open(parts, lifetime)

@@ -129,6 +129,7 @@ def test_empty_section_is_a_mistake() -> None:
                 ("h?password=geheim=1", "has a parameter that is not NAME=VALUE"),
             )
         ),
+        ({"postgres_url": "POSTGRESQL://pg:geheim@h/pg"}, "cluster.postgres_url: is not a PostgreSQL URL"),
         ({"node": "gw 1"}, 'cluster.node: "gw 1" is not a node\'s name'),
         ({"when_redis_is_away": "wait"}, 'cluster.when_redis_is_away: "wait" is none of "local", "refuse"'),
         ({"redis_uri": REDIS}, 'cluster.redis_uri: unknown key; did you mean "redis_url"?'),
@@ -226,9 +227,12 @@ def test_postgres_url_that_libpq_reads_is_accepted(rest: str) -> None:
     assert conninfo_to_dict(url)
 
 
-@given(st.text("ab1%2@:/?#&=,[]", max_size=30))
-def test_postgres_url_that_is_accepted_is_one_of_libpq(rest: str) -> None:
-    url = f"postgresql://pg:{rest}"
+@given(
+    st.sampled_from(["postgresql://", "postgres://", "PostgreSQL://", "postgresql:"]),
+    st.text("ab1%2@:/?#&=,[]", max_size=30),
+)
+def test_postgres_url_that_is_accepted_is_one_of_libpq(scheme: str, rest: str) -> None:
+    url = f"{scheme}pg:{rest}"
     try:
         check_postgres_url(url)
     except ValueError:

@@ -11,6 +11,8 @@ Rules:
 4. Whether a use that failed has been committed is not known. Statements are written so that they can be repeated.
 5. At the end, when `run` has ended, those who have something left to write `reach` the server first. One that does not
    answer costs the first of them `limit_s`, and the others nothing: a gateway stops in time also without it.
+6. A server that takes no writes (a primary that was demoted) is read all the same. A use that it refuses for this ends
+   the idle connections, because the next ones may find the new primary, and `run` asks until writes are taken.
 """
 
 from __future__ import annotations
@@ -44,6 +46,7 @@ PROBE_PAUSE_S = 0.01
 PROBE_LIMIT_S = 2.0
 # For a migration, once the server has answered: it waits for other nodes' migrations.
 WORK_LIMIT_S = 60.0
+READ_ONLY = "takes no writes: it is a standby, or `default_transaction_read_only` is on"
 # FATAL errors that pass.
 PASSING = (
     "starting up",
@@ -71,6 +74,7 @@ class PostgresPool:
     # Awaited with the first connection of `run`, before any use: the server was away when the gateway started.
     prepare: Work[object] | None = None
     is_up: bool = field(default=False, init=False)
+    is_read_only: bool = field(default=False, init=False)
     _idle: list[TrioConnection] = field(factory=list, init=False)
     _all: set[TrioConnection] = field(factory=set, init=False)
     _free: trio.Semaphore = field(init=False)
@@ -86,6 +90,11 @@ class PostgresPool:
     def __attrs_post_init__(self) -> None:
         self._free = trio.Semaphore(self.size)
         self._broken = trio.open_memory_channel(MOST_CANCELS)
+
+    @property
+    def can_write(self) -> bool:
+        """Whether the server can be used for everything."""
+        return self.is_up and not self.is_read_only
 
     async def use(self, work: Work[T], limit_s: float | None = None) -> T:
         """The result of `work` with a connection, which commits each statement by itself.
@@ -124,6 +133,11 @@ class PostgresPool:
                 raise
             self._suspect()
             raise EngineAway(f"PostgreSQL: {say(lost)}") from lost
+        except psycopg.errors.ReadOnlySqlTransaction:
+            self.is_read_only = True
+            self._close_idle()
+            self._to_probe.set()
+            raise
         except psycopg.Error:
             is_whole = not connection.closed and connection.info.transaction_status == 0
             raise
@@ -142,6 +156,8 @@ class PostgresPool:
         """
         try:
             await self._check_one(work, work_limit_s)
+        except psycopg.errors.ReadOnlySqlTransaction as refused:
+            raise EngineAway(READ_ONLY) from refused
         except psycopg.OperationalError as lost:
             if is_refusal(lost):
                 raise
@@ -152,7 +168,7 @@ class PostgresPool:
         try:
             with _in_time(PROBE_LIMIT_S if work is None else max(PROBE_LIMIT_S, self.limit_s)):
                 connection = await self._open()
-                await connection.execute("SELECT 1")
+                self.is_read_only = await takes_no_writes(connection)
             if work is not None:
                 with _in_time(work_limit_s):
                     await work(connection)
@@ -186,7 +202,7 @@ class PostgresPool:
                 while True:
                     self._to_probe = trio.Event()
                     self._note(await self._probe())
-                    if self.is_up:
+                    if self.can_write:
                         await self._to_probe.wait()
                     else:
                         await trio.sleep(RETRY_S)
@@ -248,11 +264,12 @@ class PostgresPool:
         return None
 
     def _note(self, away: str | None) -> None:
-        if away is None and self._is_told_away and self.tells_outages:
+        wrong = READ_ONLY if away is None and self.is_read_only else away
+        if wrong is None and self._is_told_away and self.tells_outages:
             logger.warning("PostgreSQL works again")
-        if away is not None and not self._is_told_away and self.tells_outages:
-            logger.error("PostgreSQL: %s. Trying again until it works", away)
-        self.is_up, self._is_told_away = away is None and not self._is_closed, away is not None
+        if wrong is not None and not self._is_told_away and self.tells_outages:
+            logger.error("PostgreSQL: %s. Trying again until it works", wrong)
+        self.is_up, self._is_told_away = away is None and not self._is_closed, wrong is not None
 
     def _discard(self, connection: TrioConnection) -> None:
         if not self._is_running or connection.closed or connection.info.transaction_status == 0:
@@ -278,6 +295,12 @@ class PostgresPool:
                 continue
             finally:
                 self._finish(connection)
+
+
+async def takes_no_writes(connection: TrioConnection) -> bool:
+    """Whether the server refuses writes: READ_ONLY. Raises psycopg.Error."""
+    row = await (await connection.execute("SELECT current_setting('transaction_read_only')")).fetchone()
+    return row is not None and row[0] == "on"
 
 
 @contextmanager

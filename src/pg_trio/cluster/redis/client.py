@@ -21,7 +21,7 @@ from attrs import define, field
 
 from pg_trio.cluster.engine_away import EngineAway
 from pg_trio.cluster.redis.pending import Pending, Undo
-from pg_trio.cluster.redis.redis_data import LOST, RedisData
+from pg_trio.cluster.redis.redis_data import LOST, DataLost, RedisData
 from pg_trio.cluster.redis.redis_link import RedisLink
 from pg_trio.cluster.redis.resp import Argument, RedisError, Reply
 from pg_trio.cluster.redis.scripts import Script
@@ -105,7 +105,7 @@ class RedisClient:
     async def run_script(
         self, script: Script, keys: Sequence[Argument], arguments: Sequence[Argument], undo: Undo | None = None
     ) -> list[Reply]:
-        """The reply of a script that returns an array. Raises EngineAway, also if the script failed."""
+        """The reply of a script that returns an array. Raises EngineAway, also if the script failed; DataLost."""
         command = script.call(keys, arguments)
         reply = await self.call(command, undo)
         if isinstance(reply, RedisError) and reply.code == "NOSCRIPT":
@@ -114,7 +114,7 @@ class RedisClient:
             reply = await self.call(command, undo)
         if isinstance(reply, RedisError) and reply.code == LOST:
             self.data.suspect()
-            raise EngineAway("Redis has lost its data")
+            raise DataLost("Redis has lost its data")
         if not isinstance(reply, list):
             raise EngineAway(f"Redis refused a script: {reply.said if isinstance(reply, RedisError) else reply!r}")
         return reply

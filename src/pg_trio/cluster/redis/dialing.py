@@ -62,10 +62,11 @@ def greet_for(address: RedisAddress) -> Greet:
         if isinstance(role, list) and role and role[0] != b"master":
             raise EngineAway(f"Redis at {address} is a replica, and takes no writes")
         # A server without memory or without a disk ends the link here (redis_link.py, rule 5).
-        await link.send(MAKE_ROOM.load()).wait()
+        loaded = await link.send(MAKE_ROOM.load()).wait()
         room = await link.send(MAKE_ROOM.call((ROOM,), ())).wait()
         if isinstance(room, RedisError):
-            raise EngineAway(f"Redis at {address} {refusal_of(room) or f'refuses a script: {room.said}'}")
+            cause = loaded if isinstance(loaded, RedisError) else room
+            raise EngineAway(f"Redis at {address} {refusal_of(cause) or f'refuses a script: {cause.said}'}")
 
     return greet
 

@@ -7,7 +7,7 @@ Rules:
    it.
 4. While Redis is away, the node's share holds (away_buckets.py), at once.
 5. When it is back, both hold for a moment: what other workers admitted meanwhile, and have not told yet, is within
-   their shares.
+   their shares. So it is where it has lost its data (redis_data.py), once this worker has told.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ from pg_trio.cluster.redis.bucket_wire import (
 )
 from pg_trio.cluster.redis.client import RedisClient
 from pg_trio.cluster.redis.pending import Undo
+from pg_trio.cluster.redis.redis_data import DataLost
 from pg_trio.cluster.redis.redis_return import RedisReturn
 from pg_trio.cluster.redis.resp import Reply
 from pg_trio.errors import Overloaded
@@ -129,8 +130,11 @@ class RedisBuckets:
             return await self._take_of_both(takes, now)
         try:
             return await self._take_there(takes, now)
+        except DataLost:
+            await self.client.data.wait_for_beat(self.client.limit_s)
         except EngineAway:
             return self._take_away(takes, now)
+        return await self._take_of_both(takes, now)
 
     async def _take_of_both(self, takes: Sequence[BucketTake], now: float) -> list[Taken]:
         """Take each from Redis if this node's share has it, too, or none. Raises Overloaded."""
@@ -187,7 +191,12 @@ class RedisBuckets:
         """Take each, or none. Raises EngineAway."""
         plans = [self._plan(take.key, take.limits) for take in takes]
         amounts = [plan.group.fit(take.amount) for take, plan in zip(takes, plans, strict=True)]
-        wanted = [Wanted(plan.group, amount, amount + plan.size) for plan, amount in zip(plans, amounts, strict=True)]
+        # No lease for the time being: what is not spent of it would go back to buckets that others have emptied since.
+        is_exact = self._return.is_after_loss(now)
+        wanted = [
+            Wanted(plan.group, amount, amount if is_exact else amount + plan.size)
+            for plan, amount in zip(plans, amounts, strict=True)
+        ]
 
         def undo(reply: Reply) -> None:
             if isinstance(reply, list):

@@ -25,6 +25,7 @@ from pg_trio.cluster.engine_away import EngineAway
 from pg_trio.cluster.node import Node
 from pg_trio.cluster.redis.client import RedisClient
 from pg_trio.cluster.redis.keys import MARK, node_key, permits_key
+from pg_trio.cluster.redis.redis_data import DataLost
 from pg_trio.cluster.redis.redis_return import RedisReturn
 from pg_trio.cluster.redis.resp import Argument, Reply, encode_command
 from pg_trio.cluster.redis.scripts import read_script
@@ -107,6 +108,9 @@ class RedisPermits:
         permit = self._new_permit()
         try:
             is_taken = await self._ask(key, limit, permit)
+        except DataLost:
+            await self.client.data.wait_for_beat(self.client.limit_s)
+            return self._acquire_of_share(key, limit) if self.refuses else await self._acquire_of_both(key, limit)
         except EngineAway:
             return self._acquire_of_share(key, limit)
         if is_taken:

@@ -28,16 +28,22 @@ class RedisReturn:
     clock: Callable[[], float] = time.monotonic
     _linked_at: float = 0.0
     _until: float = field(default=-math.inf)
+    _lost_until: float = field(default=-math.inf)
 
     def is_under_way(self, now: float) -> bool:
         """Whether Redis does not know all yet."""
         return now < self._until
+
+    def is_after_loss(self, now: float) -> bool:
+        """The same where Redis has lost its data: it may be told of more than its buckets hold."""
+        return now < self._lost_until
 
     def note_beat(self, has_lost_data: bool) -> bool:
         """Redis has answered a beat. Whether it must be told all: with the first beat of a link, or after lost data."""
         if has_lost_data:
             # Each worker beats within a second, and tells.
             self._hold(SETTLE_S)
+            self._lost_until = self._until
         if self._linked_at == self.client.linked_at:
             return has_lost_data
         self._linked_at = self.client.linked_at
