@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 import termios
 import time
-from itertools import takewhile
 from pathlib import Path
 
 import pytest
@@ -115,12 +115,13 @@ def test_user_who_may_not_read_is_told(site: Path, command: str) -> None:
     somebody = f"setpriv --reuid 65534 --clear-groups {' '.join(PG_TRIO)}"
     if shell(f"{somebody} --version", Path("/")).returncode != 0:
         pytest.skip("only root can be somebody else, who must be able to read the program")
-    # What others may read: the way to the configuration, not the data.
-    everybodys = Path(os.environ.get("PYTEST_DEBUG_TEMPROOT") or tempfile.gettempdir()).resolve()
-    for folder in takewhile(lambda folder: folder != everybodys, (site, *site.parents)):
-        folder.chmod(0o755)
-
-    done = shell(f"{somebody} {command}", site)
+    with tempfile.TemporaryDirectory() as parent:
+        # What others may read: the way to the configuration, not the data. Another run of pytest closes `tmp_path`.
+        folder = Path(parent) / "site"
+        shutil.copytree(site, folder)
+        for opened in (folder, folder.parent):
+            opened.chmod(0o755)
+        done = shell(f"{somebody} {command}", folder)
 
     said = done.stdout + done.stderr
     assert 1 == done.returncode, said
