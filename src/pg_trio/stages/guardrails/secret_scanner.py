@@ -97,7 +97,7 @@ _PUBLIC_NAME = re.compile(
     rb"|FOREIGN|PARTITION|SORT|IDEMPOTENCY|HASH|SITE)_KEY\b"
     rb"|(?i:[\w.-]*(?:tokeni[sz]\w*|[_-](?:names?|type|url|uri|file|path|arn|version|expir\w*|count|limit|hint))\b)"
 )
-# A constant of any name: its value is often a name, too, of a place in a store or a file. And names of keys that are secret.
+# A constant of any name: its value is often a name, too, of a place in a store or a file. And the names of secret keys.
 _ANY_KEY = re.compile(rb"[A-Z][A-Z0-9_]*_KEY\b")
 _SECRET_KEY = re.compile(rb"(?:API|ACCESS|SECRET|AUTH|PRIVATE|ENCRYPTION|SIGNING|ACCOUNT)_?KEY")
 _PLACE = re.compile(rb"\A(?:19|20)[0-9]{2}-[0-9]{2}-|\.[A-Za-z]{2,4}\Z")
