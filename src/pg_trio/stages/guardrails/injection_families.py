@@ -42,7 +42,7 @@ FAMILY_RULES: tuple[InjectionRule, ...] = (
         r"(?:au-dessus|ci-dessus|plus haut|avant)"
         r"|\bripeti (?:parola per parola )?tutto (?:ci[òo]|quello) che (?:si trova|[èe]|sta|c['’][èe]) (?:qui )?sopra"
         r"|\bwiederhol[a-z]* (?:bitte )?alles,? was (?:(?:ü|ue)ber|vor|oberhalb) (?:dieser|diesem|von dieser) "
-        r"(?:zeile|nachricht|satz|text|absatz|stelle|eingabe|frage|anweisung|unterhaltung|linie)"
+        r"(?:z[e3][i1l]{2}[e3]|nachricht|satz|text|absatz|stelle|eingabe|frage|anweisung|unterhaltung|linie)"
         r"|(?:この行|この文|ここ)より(?:上|前)の?(?:内容|文章|テキスト|すべて|文)[^\n。]{0,10}(?:繰り返|出力|表示|コピー)"
         r"|(?:重复|重複|复述|複述|输出|輸出|打印)[^\n。]{0,4}(?:这|這|此)一?行(?:以上|之上|上面|之前)的?(?:所有|全部|一切)?"
         r"(?:内容|內容|文字|文本)",
@@ -80,7 +80,7 @@ FAMILY_RULES: tuple[InjectionRule, ...] = (
         "persona",
         r"\byou(?:'re| are) (?:now )?(?:an? )?(?:\w+ )?(?:ai|assistant|chatbot|language model) "
         rf"(?:with(?:out)?|that has) (?:no|any|zero) (?:content |ethical |moral |safety )?{_LIMITS}\b"
-        r"|\byou (?:must|will|shall) (?:(?:now|always|also|obey|me|and|help|agree|to|be|able|fully|simply|just) ){0,4}"
+        r"|\byou (?:must|will|shall) (?:(?:now|always|also|obey|me|and|help|agree|to|be|able|fully|simply|just|\w{1,2}) ){0,4}"
         r"(?:bypass|ignore) (?:all )?(?:of )?(?:your )?"
         r"(?:restrictions|content filters?|safety (?:rules|guidelines|filters?|protocols?|measures|polic(?:y|ies)))\b"
         r"|\bfais semblant d['’][êe]tre une (?:ia|intelligence artificielle) sans "
@@ -162,9 +162,9 @@ FAMILY_RULES: tuple[InjectionRule, ...] = (
         r"\b(?:umgeh[a-z]*|deaktivier[a-z]*|ignorier[a-z]*) (?:bitte )?(?:alle )?deine[a-z]* "
         r"(?:sicherheits|inhalts|moral|ethik)[a-zà-ž-]*(?:filter|regeln|richtlinien|vorgaben|mechanismen)"
         r"|\b(?:disattiva|disabilita|spegni|ignora|aggira) (?:tutti )?i tuoi filtri"
-        r"(?: di (?:sicurezza|contenuto|moderazione)| etici| e |[.!,;:\n]|\z)"
+        r"(?: d ?i (?:sicurezza|contenuto|moderazione)| etici| e |[.!,;:\n]|\z)"
         r"|\b(?:desative|desligue|ignore|contorne) (?:todos )?(?:os )?seus filtros"
-        r"(?: de (?:seguran[cç]a|conte[úu]do|modera[cç][ãa]o)| [ée]ticos| e |[.!,;:\n]|\z)"
+        r"(?: d ?[e3] (?:seguran[cç]a|conte[úu]do|modera[cç][ãa]o)| [ée]ticos| e |[.!,;:\n]|\z)"
         r"|(?:あなたの(?:コンテンツ)?|安全|倫理)フィルター?を(?:無効|オフ|解除|無視)"
         r"|(?:关闭|關閉|禁用|绕过|繞過|解除|取消)(?:你|您)的?(?:安全|内容|內容|道德|审查|審查)(?:过滤器?|過濾器?|机制|機制|限制|审查|審查)",
         HarmlessPlace.OBJECT,
