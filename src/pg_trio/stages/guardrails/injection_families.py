@@ -80,8 +80,8 @@ FAMILY_RULES: tuple[InjectionRule, ...] = (
         "persona",
         r"\byou(?:'re| are) (?:now )?(?:an? )?(?:\w+ )?(?:ai|assistant|chatbot|language model) "
         rf"(?:with(?:out)?|that has) (?:no|any|zero) (?:content |ethical |moral |safety )?{_LIMITS}\b"
-        r"|\byou (?:must|will|shall) (?:(?:now|always|also|obey|me|and|help|agree|to|be|able|fully|simply|just|\w{1,2}) ){0,4}"
-        r"(?:bypass|ignore) (?:all )?(?:of )?(?:your )?"
+        r"|\byou (?:must|will|shall) (?:(?:now|always|also|obey|me|and|help|agree|to|be|able|fully|simply|just"
+        r"|\w{1,2}) ){0,4}(?:bypass|ignore) (?:all )?(?:of )?(?:your )?"
         r"(?:restrictions|content filters?|safety (?:rules|guidelines|filters?|protocols?|measures|polic(?:y|ies)))\b"
         r"|\bfais semblant d['’][êe]tre une (?:ia|intelligence artificielle) sans "
         r"(?:aucune? )?(?:limite|restriction|r[èe]gle|filtre|censure)"
