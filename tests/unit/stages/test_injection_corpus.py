@@ -22,7 +22,7 @@ def read_corpus(kind: str) -> list[tuple[str, str]]:
         if line.startswith("= "):
             language, own = line[2:].split()
             wanted = own == kind
-        elif wanted and not line.startswith("#"):
+        elif wanted and not line.startswith("# "):
             rows.append((language, line.replace("\\n", "\n")))
     return rows
 

@@ -115,6 +115,29 @@ def test_sifted_are_those_found_one_by_one(name: str, monkeypatch: pytest.Monkey
         assert one_by_one == _found(detector, text, -1, monkeypatch) == _found(detector, text, 1, monkeypatch), text
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        'password="qwmrtzui=Zx9"',
+        "password='qwmrtzui\"Zx9'",
+        "my password is'Zx8vQ2mK!'",
+        "my password is\nZx8vQ2mK",
+        "password: bWJuZHVuOjJDbVdnQThOdktMVkVX==",
+        "Basic =bWJuZHVuOjJDbVdnQThOdktMVkVX",
+        "senha: é Zx8vQ2mK!",
+    ],
+)
+def test_value_in_any_place_is_sifted(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    detector = DETECTORS["generic_secret"]
+    # One rejected candidate is enough for the sift to begin.
+    text = f"token: required\n{text}"
+
+    one_by_one = _found(detector, text, 10**9, monkeypatch)
+
+    assert one_by_one
+    assert one_by_one == _found(detector, text, -1, monkeypatch)
+
+
 def test_many_of_the_sifted_texts_have_matches(monkeypatch: pytest.MonkeyPatch) -> None:
     counts = {name: sum(len(_found(DETECTORS[name], text, -1, monkeypatch)) for text in TEXTS) for name in SIFTED}
 

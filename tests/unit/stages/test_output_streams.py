@@ -64,6 +64,7 @@ AROUND = [
     "> 203.0.113.9",
     "IP 203.0.113.9.443 > 198.51.100.7.51234: Flags",
     "203.0.113.9 - - [30/Nov/2026",
+    "Chrome/1.2.3.4 - max.m [30/Nov/2026",
     "node 203.0.113.9:6379",
     "ip == '203.0.113.9'",
     "4315267405908, 2 pcs",
@@ -144,6 +145,14 @@ def test_any_cut_is_masked_as_the_whole(name: str, data: st.DataObject) -> None:
     pieces = cut(text, data.draw(SIZES))
 
     assert one_mask(mask_whole(guards, text)) == one_mask(mask_streamed(guards, pieces))
+
+
+@pytest.mark.parametrize("user", ["max.m", "max@example", "u1.d-e", "a" * 32])
+def test_address_waits_for_the_user_behind_it(user: str) -> None:
+    text = f"Chrome/1.2.3.4 - {user} [30/Nov/2026"
+
+    for at in range(1, len(text)):
+        assert "Chrome/[IP address REDACTED] - " in mask_streamed(GUARDS["pii"], [text[:at], text[at:]])
 
 
 @pytest.mark.parametrize(

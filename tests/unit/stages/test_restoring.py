@@ -87,6 +87,20 @@ def test_loose_writing_in_arguments_leaves_json(written: str) -> None:
     assert {"to": '"a"@b.co'} == json.loads(made.restore_json(json.dumps({"to": written})))
 
 
+@pytest.mark.parametrize("label", ["a b c d e f g h i j k l m n o p", "b 5", "a" * 60])
+def test_escaped_placeholder_of_any_label_comes_back_in_a_streamed_call(label: str) -> None:
+    made = Redaction({})
+    written = made.write("Q7", [Match(0, 2, label, label)])
+    for sign in "[_]":
+        written = written.replace(sign, f"\\\\{sign}")
+    restoring = RestoringFilter(made)
+    events: list[Event] = [ToolCallDelta(0, None, None, sign) for sign in written]
+
+    passed = [*restoring.take(events), *restoring.take([Finished("tool_calls", Usage(1, 1))])]
+
+    assert "Q7" == "".join([event.arguments for event in passed if isinstance(event, ToolCallDelta)])
+
+
 @pytest.mark.parametrize("text", [r"C:\[[EMAIL_001]]", r"x \\[[EMAIL_001]]"])
 def test_backslash_of_the_text_stays(text: str) -> None:
     assert text.replace("[[EMAIL_001]]", MAIL) == redaction().restore(text)

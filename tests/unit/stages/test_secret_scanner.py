@@ -163,6 +163,15 @@ NAMED = [
 ]
 
 HARMLESS = [
+    'LOCAL_STORAGE_KEY = "cookieConsentAccepted2024"',
+    'S3_OBJECT_KEY = "Reports/2024/Q3/Summary_Final_v2.pdf"',
+    'ROW_KEY = "2024-11-30T12:00:00Z#user-42"',
+    "The password is WPA2-PSK.",
+    "The password is 2FA-protected, the other one IPv6-only.",
+    "Password is HTML5-escaped.",
+    "Votre mot de passe est Windows10-compatible.",
+    "Passwort: „Pflichtfeld“ ist rot.",
+    "password: “Required”",
     "credentials = standard_b64encode(text)",
     "http://userid:password@example.com:8080",
     "token = request.headers.get('Authorization')",

@@ -73,11 +73,10 @@ GERMAN_RULES: tuple[InjectionRule, ...] = (
     InjectionRule(
         "ohne-regeln",
         "persona",
-        r"\b(?:bist|sei|als|werde|spiel[a-z]*|simulier[a-z]*|stell|tu|verhalte?|antworte|agier[a-z]*|handle?"
-        r"|benimm|rolle|ab jetzt|ab sofort)\b[^.\n]{0,50}\b"
-        r"(?:ki|assistent|modell|chatbot|sprachmodell) (?:ohne|frei von) (?:(?:jegliche[a-zà-ž]*"
+        r"\b(?:ki|assistent|modell|chatbot|sprachmodell) (?:ohne|frei von) (?:(?:jegliche[a-zà-ž]*"
         rf"|alle[a-zà-ž]*|ethische[a-zà-ž]*|moralische[a-zà-ž]*|irgendwelche[a-zà-ž]*) ){{0,2}}"
         rf"(?:einschr{_UMLAUT_A}nkungen|beschr{_UMLAUT_A}nkungen|regeln|filter|richtlinien|grenzen)",
+        HarmlessPlace.TOLD,
     ),
     InjectionRule(
         "anweisungen-ignorieren",

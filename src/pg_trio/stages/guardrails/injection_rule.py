@@ -29,6 +29,9 @@ class HarmlessPlace(Enum):
     OBJECT = "where instructions of the real world are meant"
     # In code fences, backticks and quotes: probably a programmer's chat template.
     CODE = "in code"
+    # "The film shows an AI without rules": no word before it makes the model one. The pattern does not say so, because
+    # short words with fifty characters behind each need a state of the automaton for every set of places.
+    TOLD = "where a sentence tells of others"
 
 
 @frozen(slots=True)

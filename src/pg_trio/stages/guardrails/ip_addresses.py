@@ -64,24 +64,17 @@ _NOT_COMPARED = re.compile(
     rb"<[/!?]?[A-Za-z][^<>]*>\s*\Z|(?:\A|[\n\xfe])[> ]*> \Z|(?:\A|[\xff]|REDACTED\])(?:[.:][0-9]{1,5})? > \Z"
 )
 _CLOSED = re.compile(rb">|\s{0,8}</[A-Za-z]")
-# What is compared with a number is an address by its name: `ip.src ==`, `remoteAddr !=`.
-_ADDRESS_NAMES = (
-    b"ip",
-    b"ipv4",
-    b"addr",
-    b"address",
-    b"host",
-    b"hostname",
-    b"src",
-    b"dst",
-    b"peer",
-    b"server",
-    b"client",
+# What is compared with a number is an address by its name: `ip.src ==`, `remoteAddr !=`, `client == "…"`. But not
+# `zip==1.2.3.4`, `mysql-client==1.2.3.4` and `server >= 1.2.3.4`: packages and their versions.
+_ADDRESS_NAME = re.compile(
+    rb"(?:(?<![A-Za-z0-9-])(?i:ipv?4?|addr|address|src|dst|host|hostname)|[a-z](?:Ip|IP|Addr|Address|Host))\W{0,4}\Z"
 )
+_PARTY_NAME = re.compile(rb"(?:(?<![A-Za-z0-9-])(?i:peer|server|client)|[a-z](?:Peer|Server|Client))\W{0,4}\Z")
+_EQUALS = re.compile(rb"[=!]=[=]?[ \"']")
 # tcpdump writes the port as a fifth number: "1.2.3.4.443 > 5.6.7.8.51234:".
 _WAY = b" > "
 # Behind an address, never behind a version: a port, a network's length, and the fields of a web server's log.
-_SERVICE = re.compile(rb":[0-9]{2,5}(?![0-9.])|/(?:[89]|[12][0-9]|3[0-2])(?![0-9.])| - [\w.@-]{1,32} \[")
+_SERVICE = re.compile(rb":[0-9]{2,5}(?![0-9.])|/(?:[89]|[12][0-9]|3[0-2])(?![0-9.])| - [\w.@-]{1,32} \[[0-9]{1,2}/")
 # From this first number on, only words that always mean a version count: no product's version begins so.
 _HIGH = 160
 _CLEAR_VERSION_WORDS = frozenset(
@@ -201,14 +194,20 @@ def _read_before(window: bytes, signs: tuple[bool, bool, bool]) -> Literal["vers
         return "nothing"
     compared = None if is_tagged else _COMPARED.search(window)
     if compared is not None:
-        names = words_of(window[: compared.start()].rstrip(b"="))[-1:]
-        return "nothing" if names and names[0].lower().endswith(_ADDRESS_NAMES) else "version"
+        return "nothing" if _names_address(window, compared.start()) else "version"
     words = words_of(window)
     if not is_private and not is_high and words and words[-1].lower() in _PRODUCTS:
         return "version"
     if _is_version_said(words, _CLEAR_VERSION_WORDS if is_high else _VERSION_WORDS) or _PACKAGE.search(window):
         return "version"
     return "nothing" if _BEHIND_NAME.search(window) is None else "name"
+
+
+def _names_address(window: bytes, compared: int) -> bool:
+    """Whether the name in front of a comparison, which begins there, is that of an address."""
+    if _ADDRESS_NAME.search(window, 0, compared):
+        return True
+    return _EQUALS.match(window, compared) is not None and _PARTY_NAME.search(window, 0, compared) is not None
 
 
 def _is_version_said(words: list[bytes], version_words: frozenset[bytes]) -> bool:

@@ -50,8 +50,13 @@ _OBJECT = re.compile(
     rb"|(?:i|we|he|she|they|you)\s+(?:sent|wrote|mailed|posted|placed|printed|attached|enclosed)\b)",
     re.IGNORECASE,
 )
-# 100 bytes after a match are checked.
-_BEHIND_BYTES = 100
+# What makes the model one, before "an AI without rules".
+_BECOMING = re.compile(
+    rb"(?i)\b(?:bist|sei|als|werde|spiel[a-z]*|simulier[a-z]*|stell|tu|verhalte?|antworte|agier[a-z]*|handle?|benimm"
+    rb"|rolle|ab[\s\xa0\xc2]+(?:jetzt|sofort))\b[^.\n]{0,80}\Z"
+)
+# 100 bytes before or after a match are checked.
+_BESIDE_BYTES = 100
 _FENCE = re.compile(rb"```|~~~")
 
 
@@ -214,10 +219,12 @@ class _RuleSet:
 def _is_excused(guard: HarmlessPlace, buffer: bytes, span: tuple[int, int], fences: list[int]) -> bool:
     start, end = span
     if guard is HarmlessPlace.OBJECT:
-        return _OBJECT.match(buffer, end, end + _BEHIND_BYTES) is not None
+        return _OBJECT.match(buffer, end, end + _BESIDE_BYTES) is not None
     if guard is HarmlessPlace.CODE:
         in_fence = bisect(fences, start) % 2 == 1
         return in_fence or buffer[max(start - 8, 0) : start].rstrip()[-1:] in (b'"', b"'", b"`")
+    if guard is HarmlessPlace.TOLD:
+        return _BECOMING.search(buffer[max(start - _BESIDE_BYTES, 0) : start]) is None
     return False
 
 

@@ -35,8 +35,9 @@ PLACEHOLDER = re.compile(r"\[\[([A-Z][A-Z0-9_]{0,99})_([0-9]{3,9})\]\]")
 LOOSE_PLACEHOLDER = re.compile(r"(\\{0,2})\[\\{0,2}\[([A-Za-z0-9_ \\-]{3,140})\]\\{0,2}\]")
 _BEGUN = re.compile(r"\\{1,2}|\\{0,2}\[(?:\\{0,2}(?:\[([A-Za-z0-9_ \\-]{0,140})(?:\]\\{0,2})?)?)?")
 _INNER = re.compile(r"([A-Z][A-Z0-9_]{0,99})_([0-9]{1,9})")
-# How many more characters such a writing has: ten backslashes, spaces, and what is between parts.
-LOOSE_CHARS = 24
+# How many more characters such a writing has: eight backslashes at its brackets, and spaces; and two before each "_".
+_LOOSE_CHARS = 24
+_ESCAPE_CHARS = 2
 _HIGHEST = 10**9 - 1
 _NAME_CHARS = 90
 _NOT_NAME = re.compile(r"[^A-Z0-9]+")
@@ -49,6 +50,8 @@ class Redaction:
         self._numbers = dict(highest)
         self._placeholders: dict[tuple[str, str], str] = {}
         self.texts: dict[str, str] = {}
+        # The names of its placeholders, each with the "_" before a number: few, however many placeholders there are.
+        self._names: set[str] = set()
 
     def write(self, text: str, matches: Sequence[Match]) -> str:
         """The text with placeholders for the matches."""
@@ -71,6 +74,7 @@ class Redaction:
         while self._numbers.get(free, 0) >= _HIGHEST:
             free = f"{free}_X"
         number = self._numbers[free] = self._numbers.get(free, 0) + 1
+        self._names.add(f"{free}_")
         placeholder = self._placeholders[name, text] = f"[[{free}_{number:03d}]]"
         self.texts[placeholder] = text
         return placeholder
@@ -117,6 +121,11 @@ class Redaction:
         text = self.texts.get(placeholder)
         return None if text is None else json.dumps(text, ensure_ascii=False)[1:-1]
 
+    @property
+    def longest_chars(self) -> int:
+        """How long a placeholder is in any writing."""
+        return max([len(each) + _ESCAPE_CHARS * each.count("_") for each in self.texts]) + _LOOSE_CHARS
+
     def may_begin(self, begun: str) -> bool:
         """Whether a text may be the beginning of a placeholder, in any writing, that is not whole yet."""
         found = _BEGUN.fullmatch(begun)
@@ -125,7 +134,7 @@ class Redaction:
         inner = _plain(found[1] or "")
         return any(
             name.startswith(inner) or (inner.startswith(name) and (inner[len(name) :] or "0").isdigit())
-            for name in {placeholder[2:].rpartition("_")[0] + "_" for placeholder in self.texts}
+            for name in self._names
         )
 
 

@@ -19,7 +19,7 @@ from attrs import evolve
 from pg_trio.domain.chat import Reply
 from pg_trio.domain.events import Broken, ContentDelta, Event, Joined, ReasoningDelta, ToolCallDelta
 from pg_trio.domain.json_value import Json, JsonObject
-from pg_trio.stages.guardrails.redaction import LOOSE_CHARS, Redaction
+from pg_trio.stages.guardrails.redaction import Redaction
 
 _TEXT = -1
 _FIRST_SIGN = re.compile(r"[\[\\]")
@@ -30,7 +30,7 @@ class RestoringFilter:
 
     def __init__(self, redaction: Redaction) -> None:
         self._redaction = redaction
-        self._longest = max(map(len, redaction.texts)) + LOOSE_CHARS
+        self._longest = redaction.longest_chars
         # What waits, and of which text: a call's index, or _TEXT.
         self._waiting = ""
         self._of = _TEXT

@@ -86,9 +86,10 @@ _NO_SPACES = bytes(byte for byte in range(33, 127))
 _MAX_VALUE_BYTES = 170
 _KEY_NAME = re.compile(rb"(?i)api[_-]?key|client[_-]?secret|secret[_-]?key")
 _HEX_KEY = re.compile(rb"(?:[0-9a-f-]{32,}|[0-9A-F-]{32,})\Z")
-# "password is Base64-encoded"
+# "password is Base64-encoded", "is WPA2-PSK", "is 2FA-protected"
 _TECHNICAL = re.compile(
-    rb"(?i)(?:base|sha|md|utf|pbkdf|bcrypt|scrypt|argon|hmac|aes|rsa|x50|oauth|iso|ascii|rot|crc|des|ntlm)-?[0-9]"
+    rb"(?i)(?:base|sha|md|utf|pbkdf|bcrypt|scrypt|argon|hmac|aes|rsa|x50|oauth|iso|ascii|rot|crc|des|ntlm|wpa|pkcs|fips|nist)-?[0-9]"
+    rb"|[\w#%+.]{1,14}-(?:[a-z]{2,12}(?:ed|ible|able)|only|safe|free|specific|compliant)\Z"
 )
 # Names of what is no secret.
 _PUBLIC_NAME = re.compile(
@@ -96,8 +97,15 @@ _PUBLIC_NAME = re.compile(
     rb"|FOREIGN|PARTITION|SORT|IDEMPOTENCY|HASH|SITE)_KEY\b"
     rb"|(?i:[\w.-]*(?:tokeni[sz]\w*|[_-](?:names?|type|url|uri|file|path|arn|version|expir\w*|count|limit|hint))\b)"
 )
+# A constant of any name: its value is often a name, too, of a place in a store or a file. And the names of secret keys.
+_ANY_KEY = re.compile(rb"[A-Z][A-Z0-9_]*_KEY\b")
+_SECRET_KEY = re.compile(rb"(?:API|ACCESS|SECRET|AUTH|PRIVATE|ENCRYPTION|SIGNING|ACCOUNT)_?KEY")
+_PLACE = re.compile(rb"\A(?:19|20)[0-9]{2}-[0-9]{2}-|\.[A-Za-z]{2,4}\Z")
+_NUMBERS = re.compile(rb"[0-9]+")
 _SAID = re.compile(SAID.encode())
 _IN_WORDS = re.compile(rb"[a-z] |[\x80-\xff]")
+# A sign or a letter of another script behind the first sign: "Passwort: „…", "senha: é …".
+_SAID_ON = frozenset((0x3A, *range(0x80, 0x100)))
 _VALUE_START = re.compile(rb"(?::=|=>|=|:)\s{0,3}[\"'`]?(?=\S)")
 
 
@@ -182,6 +190,7 @@ def check_named(buffer: bytes, start: int, end: int, _floor: int) -> Span:
         or _CODE.match(value)
         or _PUBLIC_NAME.match(buffer, start)
         or _is_id(buffer[start:begin], value)
+        or _is_constant(buffer[start:begin], value)
         or _is_placeholder(value)
     ):
         return None
@@ -196,10 +205,18 @@ def _is_id(name: bytes, value: bytes) -> bool:
     return _UUID.match(value) is not None and _KEY_NAME.search(name) is None
 
 
+def _is_constant(name: bytes, value: bytes) -> bool:
+    """A name of something under a constant's name: `STORAGE_KEY = "cookieConsent2024"`. A key has digits in several
+    places."""
+    if _ANY_KEY.match(name) is None or _SECRET_KEY.search(name):
+        return False
+    return len(_NUMBERS.findall(value)) < 2 or _PLACE.search(value) is not None
+
+
 def _begin_of_value(buffer: bytes, start: int, end: int) -> tuple[int, bool]:
     """Where the value begins, and whether words stand before it ("my password is")."""
     found = _VALUE_START.search(buffer, start, end)
-    if found is None or _IN_WORDS.search(buffer, start, found.start()):
+    if found is None or _IN_WORDS.search(buffer, start, found.start()) or buffer[found.end()] in _SAID_ON:
         said = _SAID.match(buffer, start, end)
         if said is not None:
             return said.end(), True
@@ -207,9 +224,9 @@ def _begin_of_value(buffer: bytes, start: int, end: int) -> tuple[int, bool]:
 
 
 # A sign before a value, or the last byte of one in another script, and the value as far as it goes.
-_ANY_VALUE = re.compile(rb"[=>: \x80-\xff]\s{0,3}[\"'`]?([A-Za-z0-9+/_.~!@#$%^&*?\-]{8,})")
+_ANY_VALUE = re.compile(rb"[=>:\s\"'`\x80-\xff]\s{0,3}[\"'`]?([A-Za-z0-9+/_.~!@#$%^&*?\-]{8,})")
 # Signs behind which a value in quotes goes on.
-_SIGNS = frozenset(bytes([sign]) for sign in b"()[]{}<>|;,:\\")
+_SIGNS = frozenset(bytes([sign]) for sign in b"()[]{}<>|;,:\\=\"'`")
 # A candidate begins at most so far before its value: a name of 30, 14 and 12 characters, and quotes, a sign and spaces.
 _NAME_BYTES = 80
 
@@ -218,15 +235,19 @@ def sift_named(buffer: bytes, start: int) -> Iterator[tuple[int, int]]:
     """The places before each value that may be random: see detector.Sift."""
     for found in _ANY_VALUE.finditer(buffer, start):
         value, begin = found[1], found.start(1)
-        rest = value.translate(None, DIGITS)
+        rest, follower = value.translate(None, DIGITS), buffer[found.end() : found.end() + 1]
         if len(rest) < len(value):
             may_be = bool(rest)
-        elif buffer[begin - 1] in b"\"'`" and buffer[begin + len(value) : begin + len(value) + 1] in _SIGNS:
+        elif buffer[begin - 1] in b"\"'`" and follower in _SIGNS:
             may_be = True
         elif rest.islower() or rest.isupper():
             may_be = False
         else:
-            may_be = not rest.isalpha() or buffer[max(begin - 8, 0) : begin].rstrip().lower().endswith(b"basic")
+            may_be = (
+                not rest.isalpha()
+                or follower == b"="
+                or buffer[max(begin - 8, 0) : begin].rstrip(b" =").lower().endswith(b"basic")
+            )
         if may_be:
             yield max(begin - _NAME_BYTES, start), begin
 

@@ -18,7 +18,9 @@ from pg_trio.stages.guardrails.words import (
     ID_ENDINGS_CJK,
     ID_WORDS,
     NUMBER_WORDS,
+    NUMBERS_ALONE,
     OF_WORDS,
+    OWN_NUMBERS,
     PARTIES,
     PERSONAL_SIGNS,
     PHONE_SIGNS,
@@ -63,7 +65,8 @@ KEPT_WINDOWS = 1024
 _GLUE = frozenset(b"-_/.#~\\&")
 _MONEY = (b"$", "€".encode(), "£".encode(), "¥".encode(), "₹".encode())
 _MONEY_BEHIND = tuple(f"{space}{sign}".encode() for space in ("", " ", "\u00a0") for sign in "%€$£")
-_SERIAL = re.compile(rb"(?i)\b[spm]/n\b[^A-Za-z]{0,4}\Z")
+# "S/N 12", and a weather station's key: `"station": "12"`.
+_SERIAL = re.compile(rb"(?i)(?:\b[spm]/n\b[^A-Za-z]{0,4}|\bstation[\"'][^A-Za-z]{0,6})\Z")
 _UNIT = re.compile(rb"(?: |\xc2\xa0){0,2}([A-Za-z\xc2\xb5]{1,11})\b")
 # A group of a list or a hex dump before or after it: one space, and two to eight hexadecimal digits, one a digit.
 _GROUP_BEFORE = re.compile(rb"(?<![^\s|])([0-9a-fA-F]{2,8})[ ]\Z")
@@ -175,9 +178,12 @@ def _names_id(window: bytes) -> bool:
     words = words_of(window)
     if (window[-1] == 0x23 and not words) or _SERIAL.search(window):  # 0x23 is "#"
         return True
-    is_numbered = False
+    is_numbered, behind = False, b""
     for index, word in enumerate(words[: -_MAX_WORDS - 1 : -1]):
         lower = word.lower()
+        if behind == b"s" and lower in PARTIES:
+            return False  # "the customer's number is", but "the customer number is"
+        behind = lower
         if is_id_word(word) or (lower in PARTIES and (is_numbered or _number_of(words[: -index - 1]))):
             return True
         if lower not in CONNECTORS:
@@ -199,7 +205,9 @@ def is_id_word(word: bytes) -> bool:
     lower = word.lower()
     if lower in ID_WORDS or lower.endswith(ID_ENDINGS) or (len(word) > 2 and word.endswith((b"Id", b"ID"))):
         return True
-    return word.endswith(ID_ENDINGS_CJK) and not is_phone_word(word) and not has_any(word, PERSONAL_SIGNS)
+    if not word.endswith(ID_ENDINGS_CJK) or word in NUMBERS_ALONE or word.endswith(OWN_NUMBERS):
+        return False
+    return not is_phone_word(word) and not has_any(word, PERSONAL_SIGNS)
 
 
 def has_any(word: bytes, signs: tuple[bytes, ...]) -> bool:

@@ -18,6 +18,7 @@ def _words(*texts: str) -> frozenset[bytes]:
 CONNECTORS = _words(
     "number numbers no nos n nr num nbr nummer nummern numero número numéro n is was are be the and or und oder et y e",
     "to bis ist lautet war est es of for von der die das le la el il new old current ref with value field s",
+    "号码 号碼 號碼 番号 番號 번호 号码是 號碼是 番号は 번호는",
 )
 
 # A full stop after one of these ends no sentence.
@@ -63,7 +64,7 @@ ID_WORDS = _words(
     "pedidos facturas zamówienie faktura fakturanr ordrenr ordernr kvitto saksnr sak kundenr objednávka číslo",
     "zakázka tilaus lasku rendelés számla comanda sipariş fatura заказ заказа счет счёт тикет накладная 订单 订单号",
     "发票 注文番号 注文 伝票 주문 송장",
-    "suivi seguimiento rastreio rastreamento tracciamento station incidencia incidente snowflake",
+    "suivi seguimiento rastreio rastreamento tracciamento incidencia incidente snowflake",
     "guarantee certificate cert zertifikat bescheid beschluss rollnr buchung buchungsnr",
     "buchungscode reservierung spur builds jobs pipeline workflow tasks thread process proc worker pod instance",
     "cluster shard partition topic queue bucket object blob files folder path",
@@ -77,17 +78,75 @@ ID_ENDINGS = tuple(
 _NUMBERS_OF_THINGS = ("号", "號", "号码", "号碼", "號碼", "番号", "番號", "编号", "編號", "コード", "번호")
 _PARTICLES = ("", "は", "が", "是", "为", "為", "는", "은")
 ID_ENDINGS_CJK = tuple(f"{word}{particle}".encode() for word in _NUMBERS_OF_THINGS for particle in _PARTICLES)
+# These are telephones' as often as not: "my number is", "this number", "the emergency number"; and number alone.
+_OWNERS = (
+    *(
+        "我的",
+        "あなたの",
+        "你的",
+        "您的",
+        "他的",
+        "她的",
+        "们的",
+        "們的",
+        "私の",
+        "僕の",
+        "俺の",
+        "自分の",
+        "彼の",
+        "彼女の",
+    ),
+    *(
+        "这个",
+        "這個",
+        "联系",
+        "聯絡",
+        "紧急",
+        "緊急",
+        "連絡",
+        "拨打",
+        "撥打",
+        "こちらの",
+        "この",
+        "次の",
+        "下記の",
+        "会社の",
+        "自宅の",
+    ),
+)
+_NUMBERS = ("号", "号码", "号碼", "號碼", "番号", "番號", "번호")
+OWN_NUMBERS = tuple(
+    f"{owner}{number}{particle}".encode() for owner in _OWNERS for number in _NUMBERS for particle in _PARTICLES
+)
+NUMBERS_ALONE = frozenset(f"{number}{particle}".encode() for number in _NUMBERS[1:] for particle in _PARTICLES)
 # But these numbers are a person's.
 PERSONAL_SIGNS = tuple(
     word.encode()
-    for word in ("社保", "社会保障", "身份", "护照", "護照", "パスポート", "マイナンバー", "税", "卡", "カード", "카드")
+    for word in (
+        "区号",
+        "區號",
+        "国コード",
+        "国番号",
+        "社保",
+        "社会保障",
+        "身份",
+        "护照",
+        "護照",
+        "パスポート",
+        "マイナンバー",
+        "税",
+        "卡",
+        "カード",
+        "카드",
+    )
 )
 CARD_SIGNS = tuple(word.encode() for word in ("信用卡", "银行卡", "銀行卡", "卡号", "卡號", "カード", "카드"))
-# These are people: only the word number beside them makes an id of theirs ("customer number", "numéro de client").
+# These are people or places: only the word number beside them makes an id of theirs ("customer number").
 PARTIES = _words(
-    "customer customers client clients buyer supplier subscriber fournisseur proveedor fornitore lieferant"
+    "customer customers client clients buyer supplier subscriber fournisseur proveedor fornitore lieferant",
+    "station",
 )
-OF_WORDS = _words("of de del do da di du des van von vom der the le la el il")
+OF_WORDS = _words("of de del do da di du des van von vom der le la el il")
 NUMBER_WORDS = _words("number no nr num nbr nummer nummern numero número numéro n")
 
 # A number after one of these is a telephone number, with up to two other words between ("Phone (John Smith): …").

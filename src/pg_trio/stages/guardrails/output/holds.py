@@ -29,6 +29,9 @@ _CLUSTER = re.compile(rf"[+(\[]{{0,3}}{_WITH_DIGIT}(?:(?:[^\w\n]{{1,6}}|{_EXTENS
 _OPEN_END = re.compile(r"[^\w\n]{0,6}\Z")
 _WORD_BEHIND = re.compile(r"[^\w\n]{0,6}([^\W\d_]+)\W[\s\S]")
 _IBAN_START = re.compile(r"(?<![0-9A-Za-z])[A-Za-z]{2}[0-9]{2}")
+# The user in a web server's log, behind an address: "1.2.3.4 - max.m [30/".
+_USER_BEHIND = re.compile(r"[0-9] - [\w.@-]{0,32}(?: (?:\[[0-9]{0,2})?)?\Z")
+_USER_CHARS = 44
 # An address of four numbers, or with two colons.
 _DOTTED = re.compile(r"[0-9]\.[0-9]+\.[0-9]+\.[0-9]|:[0-9A-Fa-f]*:")
 # Words behind a number that may be the beginning of what tells its meaning: "1.2.3.4 is the last stable release",
@@ -130,7 +133,7 @@ def _is_open(text: str, number: tuple[int, int], held: int, *, has_ibans: bool) 
         return True
     if behind >= _BEHIND_CHARS:
         return False
-    if _OPEN_END.match(text, end):
+    if _OPEN_END.match(text, end) or _USER_BEHIND.search(text, max(start, len(text) - _USER_CHARS)):
         return True
     digits = sum(map(str.isdigit, text[start:end]))
     if digits < _FEWEST_DIGITS and not _DOTTED.search(text, start, end):
