@@ -12,6 +12,7 @@ from attrs import define
 
 from pg_trio.attachment.answer_store import AnswerWriter
 from pg_trio.cluster.redis import answer_reading, answer_writing, redis_answers
+from pg_trio.cluster.redis.answer_reading import RedisKeptAnswer
 from pg_trio.cluster.redis.answer_writing import RedisAnswerWriter
 from pg_trio.cluster.redis.keys import worker_key
 from pg_trio.cluster.redis.redis_answers import RedisAnswerStore
@@ -64,6 +65,17 @@ async def claim(store: RedisAnswerStore, name: bytes = NAME) -> RedisAnswerWrite
             if got is not None:
                 got.close()
             await trio.sleep(0.01)
+
+
+async def begin_answer(store: RedisAnswerStore, other: RedisAnswerStore) -> tuple[RedisAnswerWriter, RedisKeptAnswer]:
+    """An answer that one store writes, and another has read as far as it goes."""
+    writer = await claim(store)
+    writer.begin(START)
+    writer.add([b"1"])
+    reader = await other.find(NAME)
+    assert reader is not None
+    assert [b"1"] == list(await reader.receive())
+    return writer, reader
 
 
 async def read_kept(store: RedisAnswerStore, name: bytes = NAME) -> list[bytes]:
@@ -130,12 +142,7 @@ async def test_name_is_not_taken_over_by_a_new_connection(redis: RedisServer, st
 
 async def test_answer_that_outlived_an_outage_goes_on(redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
     async with relayed(redis) as (store, relay), opened(redis.port) as other:
-        writer = await claim(store)
-        writer.begin(START)
-        writer.add([b"1"])
-        reader = await other.find(NAME)
-        assert reader is not None
-        assert [b"1"] == list(await reader.receive())
+        writer, reader = await begin_answer(store, other)
         relay.accepts = False
         relay.cut()
 

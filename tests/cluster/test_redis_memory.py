@@ -14,7 +14,7 @@ from attrs import define
 from pg_trio.cluster.redis.redis_answers import RedisAnswerStore
 from pg_trio.domain.project import TokenLimits
 from pg_trio.errors import AnswersUnavailable
-from tests.cluster.test_redis_answers import START, claim, opened
+from tests.cluster.test_redis_answers import begin_answer, opened
 from tests.cluster.test_redis_limits import KEY, SMALL, remaining, take_all
 from tests.cluster.test_redis_slots import slots_of
 from tests.cluster.test_redis_slots import take_all as take_slots
@@ -103,12 +103,7 @@ async def test_what_was_admitted_meanwhile_counts_afterwards(node: RedisLedger, 
 
 async def test_answer_that_was_kept_before_goes_on_afterwards(small: SmallRedis) -> None:
     async with opened(small.server.port) as store, opened(small.server.port) as other:
-        writer = await claim(store)
-        writer.begin(START)
-        writer.add([b"1"])
-        reader = await other.find(NAME)
-        assert reader is not None
-        assert [b"1"] == list(await reader.receive())
+        writer, reader = await begin_answer(store, other)
         small.fill()
 
         writer.add([b"2" * FILLER_BYTES])

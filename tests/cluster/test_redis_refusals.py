@@ -20,11 +20,11 @@ from pg_trio.cluster.redis.client import RedisClient
 from pg_trio.cluster.redis.dialing import connect_to, greet_for
 from pg_trio.config.cluster_settings import RedisAddress
 from pg_trio.stores.clustered import SCRIPTS
-from tests.cluster.test_redis_answers import START, claim, opened
+from tests.cluster.test_redis_answers import begin_answer, opened
 from tests.cluster.test_redis_limits import KEY, SMALL, remaining, take_all
 from tests.cluster.waiting import wait_for
 from tests.support.engines import RedisServer, running_redis
-from tests.support.kept import NAME, read_all
+from tests.support.kept import read_all
 from tests.support.redis_ledger import LIMIT_S, open_redis_ledger
 
 NOWHERE = "1"
@@ -140,12 +140,7 @@ async def test_call_that_is_refused_falls_back(
 @each_refusal
 async def test_answer_that_was_kept_before_goes_on_afterwards(server: RedisServer, refusal: Refusal) -> None:
     async with opened(server.port) as store, opened(server.port) as other:
-        writer = await claim(store)
-        writer.begin(START)
-        writer.add([b"1"])
-        reader = await other.find(NAME)
-        assert reader is not None
-        assert [b"1"] == list(await reader.receive())
+        writer, reader = await begin_answer(store, other)
         tell(server, refusal.begin)
         writer.add([b"2"])
         await wait_for(lambda: not store.client.is_up)

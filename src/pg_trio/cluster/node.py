@@ -11,6 +11,8 @@ import logging
 import math
 import os
 import tempfile
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -60,7 +62,7 @@ class Node:
         self.live_nodes = live
         if self.count_file is not None:
             try:
-                _replace(self.count_file, str(live))
+                _write(self.count_file, str(live), os.replace)
             except OSError as error:
                 logger.warning("%s cannot be written (%s)", self.count_file, error.strerror)
 
@@ -79,23 +81,15 @@ def _read_count(path: Path) -> int:
     return int(text) if text.isdecimal() and len(text) <= MOST_DIGITS and int(text) else 1
 
 
-def _replace(path: Path, text: str) -> None:
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "w") as file:
-            file.write(text)
-        os.replace(name, path)
-    except OSError:
-        os.unlink(name)
-        raise
-
-
 def read_node_id(data_dir: Path) -> str:
     """The id in the data directory, made if there is none. Raises StoreError."""
     path = data_dir / FILE_NAME
     try:
         if not path.exists():
-            _write_new(path, uuid4().hex)
+            data_dir.mkdir(parents=True, exist_ok=True)
+            # Of several workers that start at once, the first one's stays.
+            with suppress(FileExistsError):
+                _write(path, uuid4().hex, os.link)
         text = path.read_text("ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise StoreError(f"{path}: cannot be used ({error}); check the directory's permissions") from error
@@ -104,15 +98,14 @@ def read_node_id(data_dir: Path) -> str:
     return text
 
 
-def _write_new(path: Path, text: str) -> None:
-    """Make the file whole; of several workers that start at once, the first one's stays."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+def _write(path: Path, text: str, place: Callable[[str, Path], None]) -> None:
+    """Make the file whole before it has its name. `place`: os.replace, or os.link, which raises if there is one."""
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(descriptor, "w") as file:
             file.write(text)
-        os.link(name, path)
-    except FileExistsError:
-        return
+        place(name, path)
     finally:
-        os.unlink(name)
+        # os.replace has taken it away.
+        with suppress(FileNotFoundError):
+            os.unlink(name)

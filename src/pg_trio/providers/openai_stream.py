@@ -57,7 +57,7 @@ from pg_trio.providers.refusal import mask_for
 from pg_trio.providers.said import read_error_message, says_error
 from pg_trio.providers.sse import ServerSentEvent
 from pg_trio.providers.stream_noise import is_done, is_error_name, is_keep_alive, is_ping_name, is_plain_words
-from pg_trio.providers.text_chunks import DATA, NOT_YET, NOTHING, learn_around
+from pg_trio.providers.text_chunks import DATA, DATA_BYTES, NOT_YET, NOTHING, learn_around
 
 # 4 Mi characters of text and arguments: an answer of 200,000 tokens (the most an endpoint may ask for), 20 characters
 # each. The body's own limit is no substitute, because its JSON is fifty times the text.
@@ -111,7 +111,7 @@ class OpenAIStreamReader(BodyReader):
             and data.find(b"\n") == len(data) - 2
             and data.endswith(around.lone_end)
             and data.startswith(DATA)
-            and data.startswith(around.before, 6)
+            and data.startswith(around.before, DATA_BYTES)
         ):
             piece = data[around.text_from : around.text_to]
             # Without another line end there is one event.

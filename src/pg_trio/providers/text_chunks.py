@@ -10,6 +10,7 @@ import orjson
 from pg_trio.domain.chat import Json
 
 DATA = b"data: "
+DATA_BYTES = len(DATA)
 _CONTENT = re.compile(rb'"content":\s*("(?:[^"\\]|\\.)*+")')
 # An event's data has no CR: it ends lines. A zero byte may be in it.
 _NEVER = b"\r"
@@ -46,4 +47,4 @@ def learn_around(data: bytes, chunk: dict[str, Json], choice: dict[str, Json]) -
         return NOTHING
     end = after + b"\n\n"
     says_more = bool(choice.get("finish_reason") or chunk.get("usage") or chunk.get("x_groq"))
-    return Around(before, after, end, len(DATA) + len(before), -len(end), says_more)
+    return Around(before, after, end, DATA_BYTES + len(before), -len(end), says_more)

@@ -22,7 +22,7 @@ from pg_trio.domain.limits import LimitPolicy, LimitsLeft, LimitState
 
 def render_limits(states: Sequence[LimitState], retry_after_s: int | None = None) -> bytes:
     """The two header lines; only the first if no remaining count is known."""
-    limits = states if type(states) is LimitsLeft else LimitsLeft.of(states)
+    limits = LimitsLeft.of(states)
     shown = tuple(chain.from_iterable(limits.left))
     if None in shown:
         return _policies_line(limits.policies) + _render_known(limits, retry_after_s)

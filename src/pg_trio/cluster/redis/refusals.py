@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pg_trio.cluster.redis.resp import RedisError
 
 RIGHTS = "docs/scaling.md names the rights that are needed (cluster.redis_url)"
+_CLUSTER = "is a Redis Cluster, which is not supported: give a standalone server or sentinels (cluster.redis_url)"
 _SAYS: Mapping[str, str] = {
     "OOM": "is out of memory: it has reached its `maxmemory`",
     "READONLY": "is a replica, and takes no writes",
@@ -19,9 +20,8 @@ _SAYS: Mapping[str, str] = {
     "LOADING": "is loading its data",
     "BUSY": "is busy with a script (BUSY)",
     # One that says nothing of its mode is met by this.
-    "MOVED": "is a Redis Cluster, which is not supported: give a standalone server or sentinels (cluster.redis_url)",
-    "CLUSTERDOWN": "is a Redis Cluster, which is not supported: give a standalone server or sentinels"
-    " (cluster.redis_url)",
+    "MOVED": _CLUSTER,
+    "CLUSTERDOWN": _CLUSTER,
 }
 _RIGHTS_CODES = ("NOPERM", "NOAUTH")
 # Redis 7.0 names a command that a script may not run by `ERR` alone.

@@ -2,8 +2,8 @@
 --
 -- KEYS: the permits (a sorted set: member, time of its end in milliseconds), the node's claim, the data's mark. ARGV: the
 -- node's id, the limit, the permit, how long it is good for (milliseconds), the mark that the worker knows ('': none).
--- Reply: 1 taken, 0 refused, -1 if another gateway has this node's name; how many are out. The
--- error LOST: the data is not what the worker knows, so the permits that are out must be told first.
+-- Reply: 1 taken, 0 refused, -1 if another gateway has this node's name; how many are out.
+-- The error LOST: the data is not what the worker knows, so the permits that are out must be told first.
 if ARGV[5] ~= '' and redis.call('GET', KEYS[3]) ~= ARGV[5] then
   return redis.error_reply('LOST the data is another')
 end

@@ -1,15 +1,15 @@
 -- Tell how many slots of each credential a node holds, uses and needs, and hear how many it may hold. A lease that is
 -- not renewed ends by itself.
 --
--- KEYS: the node's claim, the data's mark, then two for each credential: the ends of the leases (a sorted set: node, time of its end in
--- milliseconds), what nodes have told (a hash: node, "held used needed number").
--- ARGV: the node's id, how long a lease is good for (milliseconds), the mark that the worker knows ('': none), then six for each credential: its limit, the number
--- of this message (of two messages of a node, the later one has the larger number), how many slots the node holds,
--- uses, needs, and wants (some more than it needs).
+-- KEYS: the node's claim, the data's mark, then two for each credential: the ends of the leases (a sorted set: node, time
+-- of its end in milliseconds), what nodes have told (a hash: node, "held used needed number").
+-- ARGV: the node's id, how long a lease is good for (milliseconds), the mark that the worker knows ('': none), then six
+-- for each credential: its limit, the number of this message (of two messages of a node, the later one has the larger
+-- number), how many slots the node holds, uses, needs, and wants (some more than it needs).
 -- Reply: for each credential four: how many slots the node holds now (-1: a later message was here before), how many it
 -- may keep because others need the rest, how many the others use, 1 if another node needs more than it has. {-1} if
--- another gateway has this node's name; then nothing has changed. The error LOST: the data is not what the
--- worker knows, so what all nodes use must be told first.
+-- another gateway has this node's name; then nothing has changed.
+-- The error LOST: the data is not what the worker knows, so what all nodes use must be told first.
 if ARGV[3] ~= '' and redis.call('GET', KEYS[2]) ~= ARGV[3] then
   return redis.error_reply('LOST the data is another')
 end

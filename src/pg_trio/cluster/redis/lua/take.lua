@@ -5,8 +5,8 @@
 -- KEYS: one for each bucket, then the data's mark. ARGV, five for each bucket: the time of one token and of all
 -- (microseconds), the least and the most tokens to take, the number of its group; then the mark that the worker knows
 -- ('': none). Each bucket of a group gives the same number of tokens.
--- Reply: whether it was refused, the tokens of each group, and what each bucket misses afterwards (nanoseconds). The
--- error LOST: the data is not what the worker knows, so what it has used must be told first.
+-- Reply: whether it was refused, the tokens of each group, and what each bucket misses afterwards (nanoseconds).
+-- The error LOST: the data is not what the worker knows, so what it has used must be told first.
 if ARGV[#ARGV] ~= '' and redis.call('GET', KEYS[#KEYS]) ~= ARGV[#ARGV] then
   return redis.error_reply('LOST the data is another')
 end
