@@ -188,7 +188,9 @@ class GatewayLifespan:
                     nursery.start_soon(task)
                 # For our own server, which can turn requests away for less than calling us costs.
                 admission = gateway.pipeline.admission
-                state[DOOR] = Door(admission, self._routes.covers, self._routes.note_leaving, covers_socket)
+                state[DOOR] = Door(
+                    admission, self._routes.covers, self._routes.note_leaving, self._routes.may_wait, covers_socket
+                )
                 self._routes.gateway = gateway
                 if self._routes.streams is not None:
                     self._routes.streams.gateway = gateway

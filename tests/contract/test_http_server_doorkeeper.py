@@ -26,14 +26,21 @@ class Gate:
     """An application's load, as a test sets it."""
 
     retry_after_s = 7
+    longest_wait_s = 60.0
 
     def __init__(self) -> None:
         self.verdict = Verdict.REFUSE
         self.room = 0
         self.shed = 0
 
-    def note_shed(self) -> None:
-        self.shed += 1
+    def note_shed(self, count: int) -> None:
+        self.shed += count
+
+    def join_line(self, handed_over: int) -> bool:
+        return False
+
+    def let_in(self, waiting: int) -> int:
+        return waiting
 
     def open(self, room: int) -> None:
         self.verdict = Verdict.ADMIT

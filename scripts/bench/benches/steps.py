@@ -225,13 +225,25 @@ def _ask_first(target: Target, requests: int, counter: StepCounter) -> None:
 class _FullGateway:
     """An application that has no room, and a connection of its server."""
 
-    retry_after_s, verdict, room = 1, Verdict.REFUSE, 0
+    retry_after_s, longest_wait_s, verdict, room = 1, 2.0, Verdict.REFUSE, 0
+    deadline = came_at = 0.0
 
     def __init__(self) -> None:
         self.incoming = Incoming(ServerSettings())
 
-    def note_shed(self) -> None:
+    def note_shed(self, count: int) -> None:
         """Nothing to count."""
+
+    def join_line(self, handed_over: int) -> bool:
+        """There is no room."""
+        return False
+
+    def let_in(self, waiting: int) -> int:
+        """Nobody waits."""
+        return waiting
+
+    def note_in_line(self, now: float) -> None:
+        """Nobody waits."""
 
     def note_turned_away(self, now: float, *, keep_alive: bool) -> None:
         """The next request comes."""
@@ -241,16 +253,16 @@ def _count_refusals(requests: int, options: Options) -> Report:
     body = json.dumps({"message": QUESTION}).encode()
     head = f"POST /api/{UUID(int=0)}/support HTTP/1.1\r\nHost: {HOST}\r\nAuthorization: Bearer pg_live_{'x' * 43}\r\n"
     request = f"{head}Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
-    full, look, counter = _FullGateway(), Doorkeeper._look_at, StepCounter(Doorkeeper._look_at.__code__)
+    full, look, counter = _FullGateway(), Doorkeeper.look_around, StepCounter(Doorkeeper.look_around.__code__)
     routes = GatewayRoutes(refuse_path)
     client, server = socket.socketpair()
     with client, server, Doorkeeper(Door(full, routes.covers), ServerSettings()) as doorkeeper:
-        parked = _Parked(full, server, cast(trio.lowlevel.Task, None), owed=0)
+        doorkeeper.watch(_Parked(full, server, cast(trio.lowlevel.Task, None)))
         for number in range(1 + requests):
             client.sendall(request)
             if number:
                 counter.start()
-            look(doorkeeper, parked, False, 0.0)
+            look(doorkeeper, 0.0)
             counter.stop()
             if not client.recv(65536).startswith(b"HTTP/1.1 503 "):
                 raise ConnectionError("the doorkeeper did not refuse")

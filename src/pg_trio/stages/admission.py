@@ -9,7 +9,9 @@ Rules:
 3. Newcomers are refused by the age that the queue will have when their turn comes, from its length and the time that
    each start takes at present. So a queued request is served, and a refused one has not waited.
 4. No request waits longer than `wait_s`, nor past a deadline. New requests join if their expected wait is at most a
-   quarter of it, so that queued requests are still served if the worker becomes slower.
+   quarter of it, so that queued requests are still served if the worker becomes slower. A queue that has stood for
+   half of `wait_s` is no burst that will pass: from then on a newcomer's expected wait is PRESSED_JOIN_S at most,
+   because a longer queue would delay everybody and serve no more (docs/decisions/007-overload.md).
 5. `verdict` is for a server that refuses requests before they cost anything; it reports each to `note_shed`. `room`
    says how many more it may pass on in one step.
 6. A refused request has no log row of its own: rows would be the costliest part of it. One row and one log line a
@@ -19,6 +21,7 @@ Rules:
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
@@ -33,10 +36,10 @@ logger = logging.getLogger("pg_trio.stages")
 
 # A refused client asks again after this time. A second is many request times of an overloaded gateway.
 RETRY_AFTER_S = 1
-# Starts in one pass of the loop: without a queue, and with one. A start takes some 0.4 ms until its answer: with four
+# Starts in one pass of the loop: without a queue, and with one. A start takes some 0.2 ms until its answer: with eight
 # of them a pass is 2 ms, and what must be refused is seen within two passes. Thirty-two clients that keep a worker
 # busy never meet a queue.
-CALM_STARTS, PRESSED_STARTS = 32, 4
+CALM_STARTS, PRESSED_STARTS = 32, 12
 # With and without one while streams are under way. Their tokens wait for the end of a pass: with 32 it took 8 ms. With
 # four, the tokens of a busy worker left so few starts a second that requests were refused for their expected wait.
 STREAM_STARTS = 8
@@ -44,6 +47,11 @@ STREAM_STARTS = 8
 FIRST_START_S, SMOOTHING = 0.001, 1 / 16
 # Of the longest wait: what a newcomer's may be expected to be.
 JOIN_SHARE = 1 / 4
+# The same once the queue has stood for PRESSED_SHARE of the longest wait, twice the time that a burst which just fitted
+# needs. A queue that forms within CALM_S after another one continues it: CoDel's interval.
+PRESSED_JOIN_S, PRESSED_SHARE, CALM_S = 0.02, 1 / 2, 0.1
+# A request that came longer ago has waited at the server's door: a request that has not takes some 20 µs to here.
+JUST_NOW_S = 0.001
 TELL_EVERY_S = 1.0
 
 
@@ -59,11 +67,13 @@ class Admission:
 
     def __init__(self, limit: int, wait_s: float, tell_shed: Callable[[int], None]) -> None:
         self._limit = limit
-        self._wait_s = wait_s
+        self.longest_wait_s = wait_s
+        self._at_door, self._let_in = 0, 0
         self._tell_shed = tell_shed
         self._starts_left = CALM_STARTS
         self._queue = WaitQueue()
         self._pace = _Pace()
+        self._join_s = wait_s * JOIN_SHARE
         self._wake = trio.Event()
         self._shed = 0
         self.under_way = 0
@@ -80,14 +90,17 @@ class Admission:
             return True
         return False
 
-    async def wait(self, until: float) -> None:
-        """Take a place when its turn comes. Raises Overloaded at once, or at `until` (Trio's clock) at the latest."""
+    async def wait(self, until: float, came_at: float) -> None:
+        """Take a place when its turn comes. Raises Overloaded at once, or at `until` (Trio's clock) at the latest.
+
+        `came_at`: when the request came. One that has waited at the door is not refused now.
+        """
+        now = trio.current_time()
         self._judge()
-        if self.verdict is Verdict.REFUSE:
+        if self.verdict is Verdict.REFUSE and now - came_at < JUST_NOW_S:
             self.note_shed()
             raise Overloaded(RETRY_AFTER_S)
-        now = trio.current_time()
-        if until >= now + self._wait_s:
+        if until >= now + self.longest_wait_s:
             has_place = await self._wait_in_queue(now)
         else:
             has_place = False
@@ -101,7 +114,9 @@ class Admission:
         """Whether there is a place; it is counted already then."""
         if not self._queue.length:
             self._starts_left = 0
-            self._pace.begin(now)
+            if not self._at_door:
+                self._pace.begin(now)
+                self._limit_joining(now)
         try:
             with self._queue.join() as waiter:
                 self._judge()
@@ -121,7 +136,7 @@ class Admission:
         if self._queue.length:
             self._wake.set()
 
-    # ── for a server that refuses by itself ──────────────────────────────────────────────────────────────────────────
+    # ── for a server that refuses by itself, and at whose door requests wait ─────────────────────────────────────────
 
     @property
     def room(self) -> int:
@@ -130,14 +145,48 @@ class Admission:
         if self.under_way >= self._limit:
             start_s = max(start_s, self._pace.standing_s(trio.current_time()))
         # The queue may always hold one request, so that it is noticed when starts become faster again.
-        return max(int(self._wait_s * JOIN_SHARE / start_s), 1) - self._queue.length
+        return max(int(self._join_s / start_s), 1) - self._queue.length - self._at_door
 
-    def note_shed(self) -> None:
-        """Count a refused request."""
-        self._shed += 1
+    def note_shed(self, count: int = 1) -> None:
+        """Count refused requests."""
+        self._shed += count
+
+    def join_line(self, handed_over: int) -> bool:
+        """Whether a request should wait at the server's door; if so, it is counted there. False if it should come in
+        now, beside so many that came in this pass: it may start, or must wait for another one's end."""
+        if self.under_way >= self._limit or (self.verdict is Verdict.ADMIT and handed_over < self._starts_left):
+            return False
+        if not self._at_door and not self._queue.length:
+            now = trio.current_time()
+            self._pace.begin(now)
+            self._limit_joining(now)
+        self._at_door += 1
+        self._judge()
+        return True
+
+    def let_in(self, waiting: int) -> int:
+        """How many of the requests that wait at the door, which are `waiting`, may come in. To be asked once a pass.
+
+        They start in the next pass; if there is no place, they all come in to wait for one.
+        """
+        now, places = trio.current_time(), self._limit - self.under_way
+        self._limit_joining(now)
+        if places <= 0:
+            count = waiting
+        else:
+            count = min(self._most_starts() // (2 if self._queue.length else 1), places, waiting)
+            self._pace.note_starts(count, now)
+            self._let_in = count
+        self._at_door = waiting - count
+        self._judge()
+        return count
+
+    def _most_starts(self) -> int:
+        """In a pass, while requests wait."""
+        return STREAM_STARTS if self.streams else PRESSED_STARTS
 
     def _judge(self) -> None:
-        if not self._queue.length:
+        if not self._queue.length and not self._at_door:
             self.verdict = Verdict.ADMIT
         else:
             self.verdict = Verdict.QUEUE if self.room > 0 else Verdict.REFUSE
@@ -161,7 +210,9 @@ class Admission:
 
     def begin_pass(self) -> None:
         """The event loop begins another pass."""
-        if not self._queue.length:
+        if self._at_door or self._let_in:
+            self._starts_left, self._let_in = self._let_in, 0
+        elif not self._queue.length:
             self._starts_left = STREAM_STARTS if self.streams else CALM_STARTS
 
     async def _admit_all(self) -> None:
@@ -177,8 +228,9 @@ class Admission:
     def _admit_some(self) -> bool:
         """Admit this pass's share; whether there was room for any."""
         now = trio.current_time()
+        self._limit_joining(now)
         self._send_late_home(now)
-        most = STREAM_STARTS if self.streams else PRESSED_STARTS
+        most = self._most_starts() // (2 if self._at_door else 1)
         count = min(most, self._limit - self.under_way, self._queue.length)
         if count > 0:
             self._pace.note_starts(count, now)
@@ -191,9 +243,16 @@ class Admission:
         self._judge()
         return count > 0
 
+    def _limit_joining(self, now: float) -> None:
+        """Find how long a newcomer's wait may be expected to be."""
+        self._join_s = self.longest_wait_s * JOIN_SHARE
+        # Without a place for the next one, the queue moves as slowly as providers answer, and 50 ms would hold nobody.
+        if self.under_way < self._limit and now - self._pace.pressed_since >= self.longest_wait_s * PRESSED_SHARE:
+            self._join_s = min(self._join_s, PRESSED_JOIN_S)
+
     def _send_late_home(self, now: float) -> None:
         """End the wait of requests that have reached the limit."""
-        while (head := self._queue.head()) is not None and now - head.joined_at >= self._wait_s:
+        while (head := self._queue.head()) is not None and now - head.joined_at >= self.longest_wait_s:
             self._queue.send_home(head)
 
     async def _wait_for_place(self) -> None:
@@ -201,7 +260,7 @@ class Admission:
         head = self._queue.head()
         if head is None:
             return
-        with trio.CancelScope(deadline=head.joined_at + self._wait_s):
+        with trio.CancelScope(deadline=head.joined_at + self.longest_wait_s):
             await self._wake.wait()
         self._wake = trio.Event()
 
@@ -219,18 +278,22 @@ class Admission:
 
 
 class _Pace:
-    """How fast the queue moves. `start_s`: seconds a start, smoothed."""
+    """How fast the queue moves. `start_s`: seconds a start, smoothed. `pressed_since`: since when there is a queue, or
+    was one CALM_S ago at most."""
 
-    __slots__ = ("_began_at", "_started", "_started_at", "start_s")
+    __slots__ = ("_began_at", "_started", "_started_at", "pressed_since", "start_s")
 
     def __init__(self) -> None:
         self.start_s = FIRST_START_S
+        self.pressed_since = 0.0
         self._began_at = 0.0
-        self._started_at = 0.0
+        self._started_at = -math.inf
         self._started = 0
 
     def begin(self, now: float) -> None:
         """A queue forms. How long there was none says nothing, and that places were rare before says little."""
+        if now - self._started_at >= CALM_S:
+            self.pressed_since = now
         self._began_at = now
         self._started = 0
         self.start_s = min(self.start_s, FIRST_START_S)

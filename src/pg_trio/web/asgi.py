@@ -180,6 +180,11 @@ class GatewayRoutes:
         """Whether a request of that method and raw path is answered here."""
         return self._surfaces.find(method, path) is not None
 
+    def may_wait(self, headers: Iterable[tuple[bytes, bytes]]) -> bool:
+        """Whether such a request may wait before it comes here: not where its client limits its time, because it would
+        not be answered when that is over."""
+        return all(name != b"x-pg-timeout-ms" for name, _ in headers)
+
     def _find_other(self, scope: Scope) -> AsgiApp:
         """What serves a scope that no surface matches."""
         if scope["type"] == "lifespan":

@@ -34,7 +34,7 @@ class Door:
     async def come(self, number: int, stay_s: float = 0.0, until: float = math.inf) -> None:
         try:
             if not self.admission.take():
-                await self.admission.wait(until)
+                await self.admission.wait(until, trio.current_time())
         except Overloaded:
             self.shed.append((number, trio.current_time()))
             return

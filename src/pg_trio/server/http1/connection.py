@@ -57,6 +57,7 @@ class LaneConnection:
         "_server",
         "_socket",
         "_websocket",
+        "came_at",
         "client",
         "deadline",
         "incoming",
@@ -77,6 +78,8 @@ class LaneConnection:
         self._parting = b""
         # Trio's clock; math.inf while the connection does not wait for its client.
         self.deadline = math.inf
+        # Trio's clock when the request came, if it has waited at the door; else 0.
+        self.came_at = 0.0
 
     # ── calls from outside ───────────────────────────────────────────────────────────────────────────────────────────
 
@@ -141,6 +144,12 @@ class LaneConnection:
         """The doorkeeper has answered its request: wait for another one, or let the client read the end."""
         self._phase = Phase.IDLE if keep_alive else Phase.LINGERING
         self.deadline = now + (self._lane.idle_s if keep_alive else LINGER_S)
+
+    def note_in_line(self, now: float) -> None:
+        """The doorkeeper lets its request wait, which came now."""
+        self._phase = Phase.IN_LINE
+        self.came_at = now
+        self.deadline = math.inf
 
     def _end(self, reason: str) -> None:
         self._phase = self._phase.after_end()
@@ -215,21 +224,25 @@ class LaneConnection:
                     self._phase = Phase.HANDED_OVER
                     return None
                 self._start_head_clock()
-            doorkeeper = self._lane.doorkeeper
-            if doorkeeper is None or incoming.data:
-                data = await receive_bytes(self._socket)
-            elif doorkeeper.is_needed():
-                data = await doorkeeper.wait(self, self._socket)
-            else:
-                data = await receive_bytes(self._socket)
-                if data and doorkeeper.is_needed():
-                    data = await doorkeeper.meet(self, self._socket, data)
             # The connection may have ended just when the data came. Then the next wait would be cancelled.
-            if not data or self._phase in OVER:
+            if not await self._receive_more() or self._phase in OVER:
                 return None
-            incoming.data += data
         self.deadline = math.inf
         return head
+
+    async def _receive_more(self) -> bool:
+        """Add the next bytes to `incoming`; False if there are none."""
+        incoming, doorkeeper = self.incoming, self._lane.doorkeeper
+        if doorkeeper is not None and not incoming.data:
+            if doorkeeper.is_needed():
+                return await doorkeeper.wait(self, self._socket)
+            data = await receive_bytes(self._socket)
+            if data and doorkeeper.is_needed():
+                return await doorkeeper.meet(self, self._socket, data)
+        else:
+            data = await receive_bytes(self._socket)
+        incoming.data += data
+        return bool(data)
 
     def _start_head_clock(self) -> None:
         """From a head's first byte on, one limit holds for the whole head, even if bytes keep coming."""

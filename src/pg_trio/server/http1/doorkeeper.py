@@ -1,26 +1,34 @@
-"""Refuses requests for the application, with its permission (types.Door), for less than serving them costs.
+"""Refuses requests for the application, with its permission (types.Door), for less than serving them costs; and keeps
+requests in line that the application need not begin yet.
 
 The reason: at three times a worker's capacity, two of three requests are refused. If a refusal costs a tenth of serving
-a request, goodput falls by a fifth. For 90 % goodput it must cost a twentieth. Rules:
+a request, goodput falls by a fifth. And a request that is begun before it waits costs up to a quarter more: two task
+switches, and memory that no processor's cache holds (docs/decisions/007-overload.md). Rules:
 
 1. A request is read and refused in place, without a task switch and without an ASGI call. The connection's own task
-   sees the first request that meets a full gateway. After that, and after each answer while the gateway is full, the
-   connection is parked here, in one epoll set for all connections, until there is room for a request.
+   sees the first request that meets a queue. After that, and after each answer while there is a queue, the connection
+   is parked here, in one epoll set for all connections, until there is room for a request.
 2. Only plain requests are refused here: a whole head that `read_head` accepts, for a path that the application allows,
    with a body of known length and nothing after it. All other requests go the usual way, also to be refused.
-3. The rest of the body is dropped as it comes, so that the connection can be used again. Clients keep many connections
-   open, and opening one again costs more than a request. If a client does not keep its connection (HTTP/1.0,
-   `Connection: close`: an nginx in front of the gateway by default), it is closed after a moment to read the answer.
-4. A new client whose only request has already arrived is refused before a connection object is made for it. The rest
+3. A plain request for which there is room, and whose body is here, stays in line until it may start. Its deadline
+   counts from when it came. Nothing more is read from its client. One with a limit of the client's own goes the usual
+   way: here nobody would see the limit pass.
+4. The rest of a refused body is dropped as it comes, so that the connection can be used again. Clients keep many
+   connections open, and opening one again costs more than a request. If a client does not keep its connection
+   (HTTP/1.0, `Connection: close`: an nginx in front of the gateway by default), it is closed after a moment to read the
+   answer.
+5. A new client whose only request has already arrived is refused before a connection object is made for it. The rest
    is the kernel's work.
-5. While the server drains, no request is refused here: the usual answer ends the connection.
+6. While the server drains, no request is refused here: the usual answer ends the connection. Those in line are served.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 import select
 import socket
+from collections import deque
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -29,7 +37,7 @@ from attrs import define
 
 from pg_trio.config.settings import ServerSettings
 from pg_trio.domain.verdict import Verdict
-from pg_trio.server.http1.head import HttpHead, Refused
+from pg_trio.server.http1.head import HttpHead, KnownHead, Refused
 from pg_trio.server.http1.incoming import Incoming
 from pg_trio.server.http1.lane_exchange import DISCARD_BYTES
 from pg_trio.server.http1.response import BusyAnswer
@@ -43,13 +51,19 @@ ALL_BYTES = 1 << 62
 class WaitingClient(Protocol):
     """What the doorkeeper uses of a connection."""
 
+    # Trio's clock; math.inf while no limit runs.
+    deadline: float
+
     @property
     def incoming(self) -> Incoming:
-        """The reader of its heads."""
+        """The reader of its heads. It gets the bytes for the connection's own task."""
 
     def note_turned_away(self, now: float, *, keep_alive: bool) -> None:
         """Its request has been answered. From now on (Trio's clock) it is idle again, or only waits for the client to
         close."""
+
+    def note_in_line(self, now: float) -> None:
+        """Its request, which came now, waits for its turn."""
 
 
 @define(slots=True, eq=False)
@@ -59,9 +73,11 @@ class _Parked:
     visitor: WaitingClient
     socket: socket.socket
     task: trio.lowlevel.Task
-    owed: int
-    # The bytes for its task when it wakes.
-    data: bytes = b""
+    owed: int = 0
+    # The head of the request that was refused last, if the next one with it is refused in the same way.
+    refused_head: KnownHead | None = None
+    # When the request came that is in line; 0 while none is.
+    came_at: float = 0.0
 
 
 class Doorkeeper:
@@ -71,10 +87,16 @@ class Doorkeeper:
         self.admission = door.admission
         # Reads the heads of new clients. The heads of different clients are often the same.
         self._newcomers = Incoming(settings)
-        self._covers = door.covers
+        self._door = door
+        self._idle_s = settings.idle_timeout_ms / 1000
         self._answer = BusyAnswer(door.admission.retry_after_s)
         self._epoll = select.epoll()
+        # Those in the set, by the number of their socket.
         self._parked: dict[int, _Parked] = {}
+        self._line: deque[_Parked] = deque()
+        # In the set as well: it wakes `run` for the first one in line.
+        self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._epoll.register(self._bell, select.EPOLLIN | select.EPOLLET)
         # Handed over in the last round; the application may not have queued them yet.
         self._handed_over = 0
         self.draining = False
@@ -86,10 +108,13 @@ class Doorkeeper:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._epoll.close()
+        os.close(self._bell)
 
     def is_needed(self) -> bool:
-        """Whether requests must be refused."""
-        return self.admission.verdict is Verdict.REFUSE
+        """Whether requests must wait or be refused."""
+        return self.admission.verdict is not Verdict.ADMIT
+
+    # ── one connection ───────────────────────────────────────────────────────────────────────────────────────────────
 
     def turn_away_newcomer(self, sock: socket.socket) -> bool:
         """True if it was refused: it has its answer, and its socket is closed. If not, nothing was read from it."""
@@ -107,94 +132,137 @@ class Doorkeeper:
             sock.recv(len(data))
             sock.send(self._answer.make(keep_alive=False))
         sock.close()
-        self.admission.note_shed()
+        self.admission.note_shed(1)
         return True
 
-    async def wait(self, visitor: WaitingClient, sock: socket.socket) -> bytes:
-        """Wait here for the first request. Returns the first bytes to serve; b"" if none come."""
-        return await self._park(_Parked(visitor, sock, trio.lowlevel.current_task(), owed=0))
+    async def wait(self, visitor: WaitingClient, sock: socket.socket) -> bool:
+        """Wait here for the next bytes to serve, which `incoming` has then. False if none come."""
+        return await self._park(_Parked(visitor, sock, trio.lowlevel.current_task()))
 
-    async def meet(self, visitor: WaitingClient, sock: socket.socket, data: bytes) -> bytes:
-        """Refuse the request in `data`. Returns the next bytes to serve; b"" if none come."""
-        owed = self._turn_away(visitor, sock, data)
-        if owed is None:
-            return data
-        visitor.note_turned_away(trio.current_time(), keep_alive=owed != ALL_BYTES)
-        return await self._park(_Parked(visitor, sock, trio.lowlevel.current_task(), owed))
+    async def meet(self, visitor: WaitingClient, sock: socket.socket, data: bytes) -> bool:
+        """The same for a connection whose next bytes are `data`."""
+        parked = _Parked(visitor, sock, trio.lowlevel.current_task())
+        if self._keep(parked, data, self.admission.room > 0, trio.current_time()):
+            return await self._park(parked)
+        visitor.incoming.data = data
+        return True
 
-    async def _park(self, parked: _Parked) -> bytes:
+    async def _park(self, parked: _Parked) -> bool:
+        if not parked.came_at:
+            self.watch(parked)
+
+        def leave(_: object) -> trio.lowlevel.Abort:
+            if parked.came_at:
+                self._line.remove(parked)
+            else:
+                self._forget(parked)
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        await trio.lowlevel.wait_task_rescheduled(leave)
+        return bool(parked.visitor.incoming.data)
+
+    def watch(self, parked: _Parked) -> None:
+        """Look at this connection from now on."""
         number = parked.socket.fileno()
         self._epoll.register(number, select.EPOLLIN)
         self._parked[number] = parked
 
-        def leave(_: object) -> trio.lowlevel.Abort:
-            self._forget(number)
-            return trio.lowlevel.Abort.SUCCEEDED
-
-        await trio.lowlevel.wait_task_rescheduled(leave)
-        return parked.data
-
-    def _forget(self, number: int) -> None:
+    def _forget(self, parked: _Parked) -> None:
+        number = parked.socket.fileno()
         del self._parked[number]
         self._epoll.unregister(number)
+
+    # ── all that are parked ──────────────────────────────────────────────────────────────────────────────────────────
 
     async def run(self) -> None:
         """Serve the parked connections, until cancelled."""
         while True:
-            await trio.lowlevel.wait_readable(self._epoll.fileno())
-            room, now = self.admission.room - self._handed_over, trio.current_time()
-            self._handed_over = 0
-            for number, _ in self._epoll.poll(0):
-                self._look_at(self._parked[number], self._handed_over < room, now)
+            if self._line:
+                await trio.lowlevel.checkpoint()
+            else:
+                await trio.lowlevel.wait_readable(self._epoll.fileno())
+            now = trio.current_time()
+            self.look_around(now)
+            if self._line:
+                self._let_in(now)
 
-    def _look_at(self, parked: _Parked, has_room: bool, now: float) -> None:
-        """Give the bytes that came to the connection's own task, or refuse the request."""
-        try:
-            data = parked.socket.recv(RECV_BYTES)
-        except BlockingIOError:
-            return
-        except OSError:
-            data = b""
+    def look_around(self, now: float) -> None:
+        """See to each parked connection that has something to read."""
+        room = self.admission.room - self._handed_over
+        idle_until, refused, answer = now + self._idle_s, 0, self._answer
+        answer.renew_date()
+        self._handed_over = 0
+        for number, _ in self._epoll.poll(0):
+            parked = self._parked.get(number)
+            if parked is None:
+                continue  # the bell
+            try:
+                data = parked.socket.recv(RECV_BYTES)
+            except BlockingIOError:
+                continue
+            except OSError:
+                data = b""
+            known = parked.refused_head
+            if room <= 0 and known is not None and known.measure(data) == len(data) and not self.draining:
+                # Nearly all requests that are refused: like the last one of their connection.
+                _send_now(parked.socket, answer.make_next())
+                parked.visitor.deadline = idle_until
+                refused += 1
+            else:
+                room -= self._look_at(parked, data, room > 0, now)
+        if refused:
+            self.admission.note_shed(refused)
+
+    def _look_at(self, parked: _Parked, data: bytes, has_room: bool, now: float) -> bool:
+        """See to the bytes that came. Whether they took room."""
         if parked.owed and data:
             body_bytes = min(parked.owed, len(data))
             parked.owed -= body_bytes
             data = data[body_bytes:]
             if not data:
-                return
-        owed = None if has_room or not data else self._turn_away(parked.visitor, parked.socket, data)
-        if owed is None:
-            # A departed client needs no room.
-            self._handed_over += bool(data)
-            self._forget(parked.socket.fileno())
-            parked.data = data
-            trio.lowlevel.reschedule(parked.task)
-        else:
-            parked.owed = owed
-            parked.visitor.note_turned_away(now, keep_alive=owed != ALL_BYTES)
+                return False
+        if data and self._keep(parked, data, has_room, now):
+            if parked.came_at:
+                self._forget(parked)
+            return bool(parked.came_at)
+        # A departed client needs no room.
+        self._forget(parked)
+        self._handed_over += bool(data)
+        parked.visitor.incoming.data = data
+        trio.lowlevel.reschedule(parked.task)
+        return bool(data)
 
-    def _turn_away(self, visitor: WaitingClient, sock: socket.socket, data: bytes) -> int | None:
-        """Refuse the request in `data`. Returns how many bytes of its body have not come; None if it must be served."""
-        judged = None if self.draining else self._judge(visitor.incoming, data)
+    def _keep(self, parked: _Parked, data: bytes, has_room: bool, now: float) -> bool:
+        """Put the request in `data` in line, or refuse it. False if it goes the usual way."""
+        judged = None if self.draining else self._judge(parked.visitor.incoming, data)
         if judged is None:
-            return None
+            return False
         owed, keep_alive = judged
-        answer = self._answer.make(keep_alive=keep_alive)
-        try:
-            is_sent = sock.send(answer) == len(answer)
-            if is_sent and not keep_alive:
-                sock.shutdown(socket.SHUT_WR)
-        except OSError:
-            is_sent = False
-        if not is_sent:
-            # It has sent requests and read no answers until the kernel's buffers were full: end it.
-            with contextlib.suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)
-        self.admission.note_shed()
-        return owed if keep_alive else ALL_BYTES
+        known = parked.visitor.incoming.known_head
+        # With bytes owed, the next ones are not a request.
+        parked.refused_head = known if keep_alive and not owed else None
+        if not has_room:
+            self._refuse(parked, owed, now, keep_alive=keep_alive)
+            return True
+        if owed or known is None or not known.may_wait or not self.admission.join_line(self._handed_over):
+            return False
+        parked.came_at = now
+        parked.visitor.incoming.data = data
+        parked.visitor.note_in_line(now)
+        if not self._line:
+            os.eventfd_write(self._bell, 1)
+        self._line.append(parked)
+        return True
+
+    def _refuse(self, parked: _Parked, owed: int, now: float, *, keep_alive: bool) -> None:
+        parked.owed = owed if keep_alive else ALL_BYTES
+        _send_now(parked.socket, self._answer.make(keep_alive=keep_alive), is_last=not keep_alive)
+        self.admission.note_shed(1)
+        parked.visitor.note_turned_away(now, keep_alive=keep_alive)
 
     def _judge(self, incoming: Incoming, data: bytes) -> tuple[int, bool] | None:
-        """For a request that may be refused: how many bytes of its body are not in `data`, and whether its connection
-        is kept. None for all others."""
+        """For a plain request: how many bytes of its body are not in `data`, and whether its connection is kept. None
+        for all others."""
         try:
             found = incoming.find_head(data)
         except Refused:
@@ -206,15 +274,42 @@ class Doorkeeper:
             return None
         # A handshake is never the known head, and one that is too large leaves none.
         known = incoming.known_head
-        may_refuse = None if known is None else known.may_be_refused
-        if may_refuse is None:
-            may_refuse = self._may_refuse(head)
+        is_plain = None if known is None else known.is_plain
+        if is_plain is None:
+            is_plain = self._is_plain(head)
             if known is not None:
-                known.may_be_refused = may_refuse
+                known.is_plain, known.may_wait = is_plain, self._door.may_wait(head.headers)
         owed = end + head.length - len(data)
-        return (owed, head.keep_alive) if may_refuse and 0 <= owed <= DISCARD_BYTES else None
+        return (owed, head.keep_alive) if is_plain and 0 <= owed <= DISCARD_BYTES else None
 
-    def _may_refuse(self, head: HttpHead) -> bool:
+    def _is_plain(self, head: HttpHead) -> bool:
         """Whether requests with such a head may be refused here. Their length makes no difference."""
-        is_plain = (head.version == "1.1" or not head.keep_alive) and not head.expects_continue
-        return is_plain and self._covers(head.method, head.path)
+        is_usual = (head.version == "1.1" or not head.keep_alive) and not head.expects_continue
+        return is_usual and self._door.covers(head.method, head.path)
+
+    # ── the line ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _let_in(self, now: float) -> None:
+        """Hand over those that may start in the next pass, and refuse those that have waited too long."""
+        line = self._line
+        while line and now - line[0].came_at >= self.admission.longest_wait_s:
+            parked = line.popleft()
+            parked.came_at, parked.visitor.incoming.data = 0.0, b""
+            self._refuse(parked, 0, now, keep_alive=parked.refused_head is not None)
+            self.watch(parked)
+        for _ in range(self.admission.let_in(len(line))):
+            trio.lowlevel.reschedule(line.popleft().task)
+
+
+def _send_now(sock: socket.socket, answer: bytes, *, is_last: bool = False) -> None:
+    """Send a refusal; the last one ends the connection."""
+    try:
+        is_sent = sock.send(answer) == len(answer)
+        if is_sent and is_last:
+            sock.shutdown(socket.SHUT_WR)
+    except OSError:
+        is_sent = False
+    if not is_sent:
+        # It has sent requests and read no answers until the kernel's buffers were full: end it.
+        with contextlib.suppress(OSError):
+            sock.shutdown(socket.SHUT_RDWR)

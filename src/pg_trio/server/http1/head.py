@@ -84,12 +84,23 @@ class KnownHead:
     than the length's digits is parsed again, so `recall` always gives what `read_head` would give.
     """
 
-    __slots__ = ("__weakref__", "_before", "_behind", "_digits", "_digits_end", "_head", "_length_at", "may_be_refused")
+    __slots__ = (
+        "__weakref__",
+        "_before",
+        "_behind",
+        "_digits",
+        "_digits_end",
+        "_head",
+        "_length_at",
+        "is_plain",
+        "may_wait",
+    )
 
     def __init__(self, data: bytes, head: HttpHead) -> None:
         self._head = head
-        # Whether the doorkeeper may refuse such requests; None until it has judged one.
-        self.may_be_refused: bool | None = None
+        # Whether the doorkeeper may refuse such requests, and let them wait; None until it has judged one.
+        self.is_plain: bool | None = None
+        self.may_wait = False
         self._before, self._digits, self._behind, self._length_at, self._digits_end = data, b"", b"", -1, 0
         if (field := _LENGTH_FIELD.search(data)) is not None:
             self._before, self._digits, self._behind = data[: field.start(1)], field[1], data[field.end(1) :]
@@ -118,6 +129,19 @@ class KnownHead:
         if stop < 0 or not digits.isdigit() or not data.startswith(behind, stop):
             return None
         return self._head if digits == self._digits else self._with_length(digits), stop + len(behind)
+
+    def measure(self, data: bytes) -> int:
+        """Bytes of the request that `data` begins with, its body included, also where not all are here; -1 if it has
+        another head, or one without a length."""
+        before, behind = self._before, self._behind
+        if not behind or not data.startswith(before):
+            return -1
+        start = len(before)
+        stop = data.find(b"\r", start, self._digits_end)
+        digits = data[start:stop]
+        if stop < 0 or not digits.isdigit() or not data.startswith(behind, stop):
+            return -1
+        return stop + len(behind) + int(digits)
 
     def _with_length(self, digits: bytes) -> HttpHead:
         headers = self._head.headers.copy()

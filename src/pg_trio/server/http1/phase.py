@@ -13,6 +13,7 @@ class Phase(Enum):
 
     NEW = "new"  # no request was served yet, and no byte of one is here
     HEAD = "head"  # a part of a request's head is here; the limit for a whole head runs
+    IN_LINE = "in line"  # a whole request is here, and waits until the application has room
     SERVING = "serving"  # a request is with the application
     DESERTED = "deserted"  # the client left after its answer was written; the application may finish
     IDLE = "idle"  # at least one request was served and no other has begun: closing costs the client nothing

@@ -209,15 +209,24 @@ class BusyAnswer:
         # The first half of an id is random, the second counts up from a random number: a fifth of the cost of a UUID.
         first = uuid4()
         self._start = start + more + f"x-request-id: {str(first)[:24]}".encode("ascii")
-        self._end = b"\r\n" + body
-        self._last_end = b"connection: close\r\n\r\n" + body
+        self._body = body
+        self._end = b""
         self._number = first.node
 
+    def renew_date(self) -> None:
+        """Let what `make_next` makes tell the present time."""
+        self._end = b"\r\n%b\r\n%b" % (http_date(), self._body)
+
+    def make_next(self) -> bytes:
+        """The bytes for one request, with an `x-request-id` of its own, where the connection is kept."""
+        self._number = number = (self._number + 1) & 0xFFFFFFFFFFFF
+        return b"%b%012x%b" % (self._start, number, self._end)
+
     def make(self, *, keep_alive: bool) -> bytes:
-        """The bytes for one request: their `x-request-id` is its own."""
-        self._number = (self._number + 1) & 0xFFFFFFFFFFFF
-        end = self._end if keep_alive else self._last_end
-        return b"%b%012x\r\n%b%b" % (self._start, self._number, http_date(), end)
+        """The same for any connection, now."""
+        self.renew_date()
+        data = self.make_next()
+        return data if keep_alive else data[: -len(self._body) - 2] + b"connection: close\r\n\r\n" + self._body
 
 
 def _closing_answer(status: int, headers: Mapping[str, str], body: bytes, request_id: UUID) -> bytes:

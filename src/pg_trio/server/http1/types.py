@@ -37,6 +37,8 @@ class LoadGate(Protocol):
 
     # `Retry-After` of refused requests.
     retry_after_s: int
+    # The longest wait of a request.
+    longest_wait_s: float
 
     @property
     def verdict(self) -> Verdict:
@@ -46,8 +48,15 @@ class LoadGate(Protocol):
     def room(self) -> int:
         """How many more requests would be admitted or queued."""
 
-    def note_shed(self) -> None:
-        """A request was refused."""
+    def note_shed(self, count: int) -> None:
+        """So many requests were refused."""
+
+    def join_line(self, handed_over: int) -> bool:
+        """Whether a request should wait at the server's door; if so, it is counted there. False if the application
+        should have it now, beside so many that it was given in this pass."""
+
+    def let_in(self, waiting: int) -> int:
+        """How many of the requests that wait at the door, which are `waiting`, may start. To be asked once a pass."""
 
 
 @frozen(slots=True)
@@ -61,6 +70,8 @@ class Door:
     admission: LoadGate
     covers: Callable[[str, bytes], bool]
     note_leaving: Callable[[], None] = lambda: None
+    # Whether requests with these headers may wait at the door: no limit of the client's own can pass there.
+    may_wait: Callable[[HeaderList], bool] = lambda headers: True
     # Whether the application serves WebSockets with this raw path: then the lane does not hand them over.
     covers_websocket: Callable[[bytes], bool] = lambda path: False
 
