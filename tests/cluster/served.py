@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from uuid import UUID
@@ -17,6 +17,7 @@ from attrs import define, field
 from pg_trio.cluster.postgres.postgres_token_admin import PostgresTokenAdmin
 from pg_trio.domain.project import TokenLimits
 from pg_trio.simulator import Behaviours, Simulator, serve_simulator
+from scripts.bench.harness.processes import find_free_port
 from tests.cluster.callers import Caller
 from tests.support.engines import PostgresServer, RedisServer, children_of
 from tests.support.gateway import CREDENTIALS, PROJECT, project, toml_value
@@ -163,23 +164,15 @@ async def running_cluster(
     """Three nodes that serve these endpoints (TOML). `cluster`: see ServedCluster.add; `credential`: ServedCluster."""
     async with served_cluster(folder, redis, postgres, behaviours) as served:
         served.credential = credential
-        with free_ports(NODES) as ports:
-            for port in ports:
-                served.add(endpoints, port, cluster or {})
+        for port in free_ports(NODES):
+            served.add(endpoints, port, cluster or {})
         await served.start(limits)
         yield served
 
 
-@contextmanager
-def free_ports(count: int) -> Iterator[list[int]]:
+def free_ports(count: int) -> list[int]:
     """So many different free ports."""
-    import socket
-
-    listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [int(listener.getsockname()[1]) for listener in listeners]
-    for listener in listeners:
-        listener.close()
-    yield ports
+    return [find_free_port() for _ in range(count)]
 
 
 def stored_ids(cluster: ServedCluster) -> list[UUID]:

@@ -12,6 +12,7 @@ import trio
 
 from pg_trio.domain.project import TokenLimits
 from pg_trio.simulator import Simulator, serve_simulator
+from scripts.bench.harness.processes import find_free_port
 from tests.cluster.served import ServedNode
 from tests.cluster.waiting import LIMIT_S
 from tests.cluster.world import CLUSTER, ClusterWorld
@@ -424,10 +425,7 @@ async def start_served(world: ClusterWorld, count: int) -> tuple[list[ServedNode
         text = CLUSTER.format(**places, away="local", redis_ms=2000, postgres_ms=5000)
         text += CREDENTIALS.format(base_url=simulator.base_url) + CONFIGURATION
         await trio.Path(home / "pg.toml").write_text(text)
-        [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
-        port = listener.socket.getsockname()[1]
-        await listener.aclose()
-        nodes.append(ServedNode(home, f"gw-{number}", port))
+        nodes.append(ServedNode(home, f"gw-{number}", find_free_port()))
     assert 0 == (await run_command("migrate", "--config", str(nodes[0].folder / "pg.toml")))[0]
     for node in nodes:
         node.start()

@@ -54,10 +54,9 @@ async def test_clocks_of_nodes_do_not_matter(
     path = os.pathsep.join([str(CLOCK_OFF), *filter(None, [os.environ.get("PYTHONPATH")])])
     behaviours = Behaviours(by_model=PROVIDER, keep_requests=KEEP_REQUESTS)
     async with served_cluster(tmp_path, redis, postgres_server, behaviours) as cluster:
-        with free_ports(NODES) as ports:
-            for port, off_s in zip(ports, OFF_S, strict=True):
-                environ = {"PYTHONPATH": path, "CLOCK_OFF_S": str(off_s)}
-                cluster.add(ENDPOINTS, port, {"redis_timeout_ms": 2000}, environ=environ)
+        for port, off_s in zip(free_ports(NODES), OFF_S, strict=True):
+            environ = {"PYTHONPATH": path, "CLOCK_OFF_S": str(off_s)}
+            cluster.add(ENDPOINTS, port, {"redis_timeout_ms": 2000}, environ=environ)
         await cluster.start(TokenLimits(max_concurrent=AT_ONCE))
 
         await assert_clocks_are_off(cluster)

@@ -42,12 +42,12 @@ async def test_fresh_node_hedges_by_what_it_heard(
 ) -> None:
     behaviours = Behaviours(by_model={"first": f"latency={QUICK_S}s"}, keep_requests=KEEP_REQUESTS)
     async with served_cluster(tmp_path, redis, postgres_server, behaviours) as cluster:
-        with free_ports(NODES) as ports:
-            for port in ports[:-1]:
-                cluster.add(ENDPOINTS, port, {})
-            await cluster.start()
-            await call_all(cluster, "hedged", 30)
-            fresh = cluster.add(ENDPOINTS, ports[-1], {})
+        *ports, last = free_ports(NODES)
+        for port in ports:
+            cluster.add(ENDPOINTS, port, {})
+        await cluster.start()
+        await call_all(cluster, "hedged", 30)
+        fresh = cluster.add(ENDPOINTS, last, {})
         fresh.start()
         await cluster.wait_serving(fresh)
         await trio.sleep(HEARD_S)
@@ -81,10 +81,9 @@ async def test_dead_provider_is_probed_once_a_cooldown_by_each_node(
 ) -> None:
     behaviours = Behaviours(by_model={"dead": "fault=status:503"}, keep_requests=KEEP_REQUESTS)
     async with served_cluster(tmp_path, redis, postgres_server, behaviours) as cluster:
-        with free_ports(NODES) as ports:
-            for port in ports:
-                cluster.add(ENDPOINTS, port, {})
-            await cluster.start()
+        for port in free_ports(NODES):
+            cluster.add(ENDPOINTS, port, {})
+        await cluster.start()
         load = Load(cluster.token, pause_s=0.05)
         async with trio.open_nursery() as clients:
             for number in range(4 * NODES):

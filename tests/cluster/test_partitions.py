@@ -51,10 +51,10 @@ async def split_cluster(
             "redis_url": f"redis://{network.redis}:{redis.port}/0",
             "postgres_url": cluster.postgres_url.replace(here, there),
         }
-        with free_ports(NODES) as ports:
-            for port in ports[1:]:
-                cluster.add(ENDPOINTS, port, {})
-            cluster.add(ENDPOINTS, ports[0], urls, host=network.node, prefix=network.prefix)
+        cut_off, *others = free_ports(NODES)
+        for port in others:
+            cluster.add(ENDPOINTS, port, {})
+        cluster.add(ENDPOINTS, cut_off, urls, host=network.node, prefix=network.prefix)
         await cluster.start(TokenLimits(max_concurrent=100))
         yield cluster
 

@@ -18,9 +18,10 @@ from pg_trio.cluster.redis.resp import RedisError, Reply, encode_command
 from pg_trio.cluster.redis.scripts import Script
 from pg_trio.config.cluster_settings import RedisAddress, parse_redis_url
 from pg_trio.errors import StoreError
+from scripts.bench.harness.processes import find_free_port
 from tests.cluster.waiting import LIMIT_S, wait_for
 from tests.support.engine_relay import EngineRelay, engine_relay
-from tests.support.engines import RedisServer, free_port, running_redis
+from tests.support.engines import RedisServer, running_redis
 
 ADD = Script("return {redis.call('INCRBY', KEYS[1], ARGV[1])}")
 
@@ -275,7 +276,7 @@ async def test_name_without_an_address_is_told(host: str, says: str) -> None:
 @pytest.mark.slow
 async def test_redis_cluster_is_refused() -> None:
     refused = pytest.raises(StoreError, match="is a Redis Cluster, which is not supported")
-    with running_redis("--cluster-enabled", "yes", "--cluster-port", str(free_port())) as server, refused:
+    with running_redis("--cluster-enabled", "yes", "--cluster-port", str(find_free_port())) as server, refused:
         await client_of(at_port(server.port)).check()
 
 

@@ -12,9 +12,10 @@ import pytest
 import trio
 from attrs import frozen
 
+from scripts.bench.harness.processes import find_free_port
 from tests.cluster.waiting import LIMIT_S, wait_for
 from tests.cluster.world import ClusterWorld, ask
-from tests.support.engines import PostgresServer, RedisServer, as_postgres, free_port, running_postgres, running_redis
+from tests.support.engines import PostgresServer, RedisServer, as_postgres, running_postgres, running_redis
 from tests.support.gateway import PROJECT, endpoint, project
 from tests.support.wire import bearer, post, send_raw
 
@@ -91,7 +92,7 @@ def secured_postgres(authority: Authority) -> Iterator[PostgresServer]:
 
 @pytest.fixture
 def secured_redis(authority: Authority) -> Iterator[SecuredRedis]:
-    port = free_port()
+    port = find_free_port()
     files = f"--tls-cert-file {authority.certificate} --tls-key-file {authority.key}"
     options = f"--tls-port {port} {files} --tls-ca-cert-file {authority.authority} --tls-auth-clients no"
     with running_redis(*options.split()) as redis:

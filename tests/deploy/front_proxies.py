@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import ssl
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import trio
 from attrs import frozen
 
+from scripts.bench.harness.processes import find_free_port
 from tests.deploy.deploy_tools import DEPLOY, find_tool, make_certificate, replace_once
 
 PROXY_LIMIT_S = 20
@@ -32,10 +32,7 @@ class Ports:
 
 def pick_ports(gateway: int, admin: int) -> Ports:
     """Ports of this machine that are not in use."""
-    with socket.socket() as first, socket.socket() as second:
-        first.bind(("127.0.0.1", 0))
-        second.bind(("127.0.0.1", 0))
-        return Ports(first.getsockname()[1], second.getsockname()[1], gateway, admin)
+    return Ports(find_free_port(), find_free_port(), gateway, admin)
 
 
 def write_nginx(folder: Path, ports: Ports) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 import time
 import urllib.request
@@ -15,6 +14,7 @@ import pytest
 import trio
 from attrs import frozen
 
+from scripts.bench.harness.processes import find_free_port
 from tests.e2e.test_mock_servers import CREDENTIAL, INSTALL_LIMIT_S, ROOT, TOOLS, calls_of, chunks_of, text_of
 from tests.support.gateway import Gateway, endpoint, project, start_gateway
 
@@ -79,9 +79,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def started(program: Path) -> Iterator[Breaking]:
     """The server, listening; it ends with the session."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = find_free_port()
     command = [str(program), "serve", "--host", "127.0.0.1", "--port", str(port), "--log-level", "error"]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         server, limit = Breaking(f"http://127.0.0.1:{port}"), time.monotonic() + START_LIMIT_S

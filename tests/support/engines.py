@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -17,6 +16,8 @@ from typing import Any
 import pytest
 from attrs import define, field
 
+from scripts.bench.harness.processes import find_free_port
+
 # A server that does not listen by then never will.
 START_LIMIT_S = 30.0
 # Commands of the servers' own programs.
@@ -24,12 +25,6 @@ COMMAND_LIMIT_S = 60.0
 MEMORY = Path("/dev/shm")
 PSQL_OPTIONS = ("-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-c")
 INITDB_OPTIONS = ("-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync", "-D")
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def children_of(pid: int) -> list[int]:
@@ -47,7 +42,7 @@ class EngineProcess:
     """A server's process, its folder, and what a fault does to it."""
 
     folder: Path
-    port: int = field(factory=free_port)
+    port: int = field(factory=find_free_port)
     process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:

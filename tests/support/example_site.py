@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -19,6 +18,7 @@ from attrs import frozen
 from pg_trio.simulator import Simulator
 from pg_trio.simulator.simulated_provider import Received
 from pg_trio.store.token_admin import TokenAdmin
+from scripts.bench.harness.processes import find_free_port
 from tests.support.browser import Page, open_browser
 from tests.support.cutting_relay import CuttingRelay, open_relay
 from tests.support.gateway import PROJECT, endpoint, project, start_gateway
@@ -137,7 +137,7 @@ async def open_example(
 ) -> AsyncIterator[ExampleSite]:
     """A site whose page is open. `every`: see CuttingRelay. `origin`: the one that the project lists; its own unless
     given."""
-    port = find_port()
+    port = find_free_port()
     gateway = await start_gateway(nursery, folder, configure(origin or f"http://localhost:{port}", **settings))
     relay = await open_relay(nursery, gateway.port, every)
     token = gateway.make_token(scopes=("mint",))
@@ -150,7 +150,7 @@ async def open_served_example(
     nursery: trio.Nursery, folder: Path, workers: int
 ) -> AsyncIterator[tuple[ExampleSite, Site]]:
     """The same with a gateway of several worker processes."""
-    port = find_port()
+    port = find_free_port()
     origins = f'cors_origins = ["http://localhost:{port}"]\n'
     endpoints = endpoint("support", "", **RESUMABLE)
     served_site = await make_site(nursery, folder, origins + endpoints, f"workers = {workers}")
@@ -184,11 +184,3 @@ async def serve_pages(token: str, gateway_port: int, port: int, pages: Path) -> 
         process.kill()
         with trio.CancelScope(shield=True):
             await process.wait()
-
-
-def find_port() -> int:
-    """A port that is free now."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-    return port

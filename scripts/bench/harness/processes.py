@@ -137,9 +137,23 @@ def clean_environment() -> dict[str, str]:
     return {name: os.environ[name] for name in kept}
 
 
-def find_free_port() -> int:
-    with socket.create_server((HOST, 0)) as listener:
-        port: int = listener.getsockname()[1]
+def find_free_port(host: str = HOST) -> int:
+    """A port for a server that is told its number. This process holds it to its end.
+
+    Between a look for a free port and the server's start, the kernel may give that port to an outgoing connection or
+    to another listener. So a socket stays bound to it and does not listen. Then only a server that asks for this very
+    port gets it, as often as it starts, if it sets SO_REUSEADDR as servers do. Until then connections are refused.
+    """
+    held = socket.socket()
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    held.bind((host, 0))
+    port: int = held.getsockname()[1]
+    if sys.platform == "linux":
+        # The descriptor stays open.
+        held.detach()
+    else:
+        # Other systems let a second socket in by SO_REUSEPORT alone.
+        held.close()
     return port
 
 
