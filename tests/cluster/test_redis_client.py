@@ -137,19 +137,19 @@ async def test_cancelled_take_is_undone_before_the_cancellation_passes(redis: Re
 
 async def test_worker_that_was_late_does_not_blame_redis(redis: RedisServer) -> None:
     answers: list[Reply] = []
-    async with running(client_of(at_port(redis.port), limit_s=0.02)) as client:
+    async with running(client_of(at_port(redis.port), limit_s=0.2)) as client:
 
         async def ask() -> None:
             answers.append(await client.call(encode_command("ECHO", "heard")))
 
-        for _ in range(20):
+        for _ in range(5):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(ask)
                 await trio.testing.wait_all_tasks_blocked()
                 # The process does not run, and the reply comes meanwhile.
-                time.sleep(0.03)  # noqa: ASYNC251
+                time.sleep(0.3)  # noqa: ASYNC251
 
-    assert 20 * [b"heard"] == answers
+    assert 5 * [b"heard"] == answers
 
 
 async def test_reply_after_the_limit_is_undone(redis: RedisServer) -> None:

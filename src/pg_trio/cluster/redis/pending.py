@@ -18,7 +18,8 @@ Undo = Callable[[Reply], None]
 class Pending:
     """One command under way. It is settled once: with its reply, or with the reason for which none is expected.
 
-    A reply that comes later than that, or after the caller was cancelled, goes to `undo`.
+    A reply that comes later than that, or after the caller was cancelled, goes to `undo`. `sent_at` is when it was
+    given to the link, and later when that began to write it (Trio's clock).
     """
 
     __slots__ = ("_away", "_reply", "_task", "is_settled", "sent_at", "undo")

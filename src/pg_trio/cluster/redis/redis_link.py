@@ -5,7 +5,9 @@ Rules:
    the line, so a cancellation never leaves a reply half read, and nothing has to be replaced.
 2. What several tasks send in one pass of the event loop leaves in one write.
 3. A command without a reply within the limit means that the server is frozen, or the network is cut. Then `is_prompt`
-   is false until the next reply, so that no further request waits. After SILENT_LIMIT_S the link ends.
+   is false until the next reply, so that no further request waits. After SILENT_LIMIT_S the link ends. Time in which
+   this process does not run is not the server's: a command's time begins when it is written, and a check that comes
+   late counts as if it had come in time.
 4. Time limits are checked by one task for all commands, not by a cancel scope for each (docs/decisions/028-clients.md).
 5. A server that refuses a command for a reason of its own (no memory, a replica, a full disk, missing rights:
    refusals.py) ends the link, as if it were away: then no limit, permit or answer goes by a part of its state. It is
@@ -16,6 +18,7 @@ Rules:
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Sequence
 
@@ -100,10 +103,16 @@ class RedisLink:
         self._pending.clear()
 
     async def _write(self) -> None:
+        began_at = -math.inf
         while True:
             await self._to_write.wait()
             self._to_write = trio.Event()
             data, self._out = b"".join(self._out), []
+            earlier_at, began_at = began_at, trio.current_time()
+            for pending in reversed(self._pending):
+                if pending.sent_at <= earlier_at:
+                    break
+                pending.sent_at = began_at
             await self._stream.send_all(data)
 
     async def _read(self) -> None:
@@ -137,12 +146,13 @@ class RedisLink:
             if not self._pending:
                 self._to_check = trio.Event()
                 await self._to_check.wait()
-            await trio.sleep(self.limit_s / CHECKS)
-            if self._is_late(trio.current_time()):
+            looks_at = trio.current_time() + self.limit_s / CHECKS
+            await trio.sleep_until(looks_at)
+            if self._is_late(looks_at):
                 # It may be this process that did not run. In two passes of the event loop what has come is read.
                 await trio.lowlevel.checkpoint()
                 await trio.lowlevel.checkpoint()
-                self._give_up_late(trio.current_time())
+                self._give_up_late(looks_at)
 
     def _is_late(self, now: float) -> bool:
         return bool(self._pending) and self._pending[0].sent_at <= now - self.limit_s * (1 - 1 / CHECKS)
