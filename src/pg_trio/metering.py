@@ -25,7 +25,7 @@ from pg_trio.observe.sampling import Sampler
 from pg_trio.overrides import Overrides, endpoint_target
 from pg_trio.pipeline import Pipeline
 from pg_trio.recorder import Recorders
-from pg_trio.shared_memory.metric_file import METRICS_NAME, MetricReader, open_table
+from pg_trio.shared_memory.metric_file import METRICS_NAME, MetricReader
 from pg_trio.shared_memory.segment_file import SEGMENT_NAME
 from pg_trio.stages.budget import SpendPlan
 from pg_trio.stores.store_protocols import Lifetime, Stores
@@ -56,10 +56,9 @@ class Metering:
 
     @classmethod
     def open(cls, settings: Settings, seat: int | None, lifetime: Lifetime) -> Metering:
-        """Take a table of the seat (see open_table). Raises StoreError."""
-        table = open_table(settings.gateway.data_dir, seat)
-        lifetime.stack.callback(table.close)
-        book = SeriesBook(table)
+        """Take a table of the seat (see SeriesBook.open). Raises StoreError."""
+        book = SeriesBook.open(settings.gateway.data_dir, seat)
+        lifetime.stack.callback(book.close)
 
         def rates_of(endpoint: Endpoint) -> Mapping[Candidate, Rates]:
             return SpendPlan.of(endpoint, settings.gateway.default_output_tokens).rates

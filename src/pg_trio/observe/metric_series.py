@@ -6,6 +6,7 @@ import json
 import logging
 from bisect import bisect_left
 from collections.abc import Iterable
+from contextlib import ExitStack
 from pathlib import Path
 from uuid import UUID
 
@@ -13,7 +14,7 @@ from attrs import frozen
 
 from pg_trio.domain.project import Endpoint, Project
 from pg_trio.observe.metric_kinds import KINDS, OTHER, Kind
-from pg_trio.shared_memory.metric_file import MetricTable, TableFull
+from pg_trio.shared_memory.metric_file import MetricTable, TableFull, open_table
 
 logger = logging.getLogger("pg_trio.observe")
 
@@ -22,12 +23,34 @@ class SeriesBook:
     """The places of series in the worker's table, made as they are asked for."""
 
     def __init__(self, table: MetricTable) -> None:
+        """Raises TableFull if the table has no room for one series of each kind."""
         self._table = table
         self.cells = table.cells
         self._places: dict[tuple[str, tuple[str, ...]], int] = {}
         self._is_full = False
         # First of all, so that there is room for them.
         self._others = {name: self._add(kind, (OTHER,) * len(kind.labels)) for name, kind in KINDS.items()}
+
+    @classmethod
+    def open(cls, data_dir: Path, seat: int | None) -> SeriesBook:
+        """The series of a table of the seat (see open_table). Raises StoreError.
+
+        A table that an earlier release has filled has no room for a new kind of series. It keeps its counts, and the
+        seat gets another one.
+        """
+        with ExitStack() as full:
+            while True:
+                table = open_table(data_dir, seat)
+                try:
+                    return cls(table)
+                except TableFull:
+                    logger.warning("the table %d of metrics is full: this worker counts in another one", table.number)
+                    # Held meanwhile, so that it is not taken again.
+                    full.callback(table.close)
+
+    def close(self) -> None:
+        """Let go of the table. Its counts stay."""
+        self._table.close()
 
     def has_room(self) -> bool:
         """Whether each series that was asked for so far has its own place."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
-from attrs import field, frozen
+from attrs import define, field, frozen
 
 from pg_trio.domain.prices import Rates
 from pg_trio.domain.project import Candidate, Endpoint
@@ -27,6 +27,8 @@ from pg_trio.recorder import RequestOutcome, RequestRecord
 # Of one list of stages, some 300 bytes of the table each: 20,000 requests had 65. Those beyond are counted stage by
 # stage.
 PATTERNS_KEPT = 512
+# Of all lists, in 1.2 of the table's 4 MiB: other series need the rest.
+ALL_PATTERNS_KEPT = 4096
 
 Patterns: TypeAlias = dict[tuple[int, ...], slice]
 
@@ -68,7 +70,7 @@ class MetricShape:
         return self.call[1]
 
 
-@frozen(eq=False)
+@define(eq=False)
 class ShapeMaker:
     """Makes shapes. `rates_of` gives the prices of an endpoint's candidates."""
 
@@ -77,6 +79,7 @@ class ShapeMaker:
     rates_of: Callable[[Endpoint], Mapping[Candidate, Rates]]
     # By the stages: shapes with the same stages share them.
     _patterns: dict[tuple[str, ...], Patterns] = field(factory=dict, init=False)
+    _patterns_kept: int = field(default=0, init=False)
 
     def make(self, record: RequestRecord, outcome: RequestOutcome) -> MetricShape:
         """The shape of requests like this one."""
@@ -116,10 +119,13 @@ class ShapeMaker:
         """The values of requests with these stages and buckets; None if they are not kept together."""
         if not shape.has_patterns or len(shape.patterns) >= PATTERNS_KEPT or not self.book.has_room():
             return None
+        if self._patterns_kept >= ALL_PATTERNS_KEPT:
+            return None
         at = self.book.find(STAGE_PATTERN, ",".join(stages), ",".join(map(str, buckets)))
         if not self.book.has_room():
             # It is that of `other`, whose stages are not known.
             return None
+        self._patterns_kept += 1
         found = shape.patterns[buckets] = slice(at, at + 1 + len(stages))
         return found
 

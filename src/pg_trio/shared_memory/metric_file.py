@@ -8,6 +8,7 @@ Rules:
 3. A series is appended to its table once and never moved or freed. It is written first, then counted in `used`, so a
    reader sees whole series only. A value is one aligned float of 8 bytes, which is read and written in one piece.
 4. If a table is full, further label sets are counted in one series (`add` raises TableFull; see observe/metrics.py).
+   A worker whose own kinds of series have no room in the table that it finds takes another table of its seat.
 5. If the file was removed or replaced, each worker moves to the new one within a second, with its counts (`renew`).
 6. The supervisor removes the file when it starts: the figures of a gateway begin with its life. Stock servers have no
    supervisor; there, a worker that finds no other worker makes the file anew.

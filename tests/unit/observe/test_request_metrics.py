@@ -16,6 +16,7 @@ from pg_trio.domain.project import Caller, Candidate, Endpoint
 from pg_trio.domain.stage_times import StageTimes
 from pg_trio.observe import metric_shapes
 from pg_trio.observe.exposition import MetricsText
+from pg_trio.observe.metric_kinds import COUNT
 from pg_trio.observe.metric_series import ConfiguredNames, SeriesBook
 from pg_trio.observe.metric_shapes import ShapeMaker
 from pg_trio.observe.metrics import RequestMetrics
@@ -134,6 +135,42 @@ async def test_stages_are_counted_alike_in_patterns_and_alone(
 
     assert [300.0] * 3 == [together[stage][-1] for stage in _STAGES]
     assert alone == together
+
+
+async def test_patterns_leave_room_for_other_series(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times = [(float(number), 0.0, float(number)) for number in (0, 1, 2, 5, 50, 500, 5000)]
+
+    alone = _count_stages(tmp_path_factory.mktemp("alone"), times)
+    monkeypatch.setattr(metric_shapes, "ALL_PATTERNS_KEPT", 2)
+    folder = tmp_path_factory.mktemp("few")
+    few = _count_stages(folder, times)
+
+    assert alone == few
+    # One more is there from the beginning: that of a full table.
+    assert 1 + 2 == (folder / METRICS_NAME).read_bytes().count(b'["stage_pattern"')
+
+
+async def test_full_table_of_an_earlier_release_keeps_its_counts(tmp_path: Path) -> None:
+    earlier = open_table(tmp_path, 0)
+    place = earlier.add(b'["pg_trio_requests_total"]', metric_file.TABLE_BYTES // 8 - 100)
+    earlier.cells[place] = 3.0
+    earlier.close()
+
+    books = [SeriesBook.open(tmp_path, 0)]
+    books[0].count(COUNT, 5.0, "this")
+    books.append(SeriesBook.open(tmp_path, 0))
+
+    assert all(book.has_room() for book in books)
+    reader = MetricReader(tmp_path / METRICS_NAME)
+    full, first, second = reader.read()
+    assert ([0] * 3, 3.0) == ([each.seat for each in (full, first, second)], full.series[0][1][0])
+    assert [False, True, True] == [each.is_live for each in (full, first, second)]
+    assert 5.0 == sum(sum(values) for _, values in first.series)
+    reader.close()
+    for book in books:
+        book.close()
 
 
 async def test_every_attempt_is_counted(recorders: Recorders, tmp_path: Path) -> None:
