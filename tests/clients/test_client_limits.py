@@ -11,12 +11,12 @@ from tests.clients.world import WIRES, World
 
 @pytest.mark.parametrize("client", clients_with("deadline"), ids=client_id)
 async def test_timeout_is_the_gateway_s_deadline(world: World, program: ClientProgram, client: Client) -> None:
-    await program.ask("chat", **world.ask("openai", timeout=7))
-    await program.ask("stream", **world.ask("openai", timeout=7))
+    await program.ask("chat", **world.ask("openai", timeout=20))
+    await program.ask("stream", **world.ask("openai", timeout=20))
 
     # The candidate is told what is left of it.
     whole, streamed = [int(request.headers["x-pg-timeout-ms"]) for request in world.provider.requests]
-    assert 5_000 < whole <= 7_000
+    assert 10_000 < whole <= 20_000
     # Of a stream it is the wait between two reads, which is no deadline.
     assert 500_000 < streamed
 
@@ -29,7 +29,7 @@ async def test_timeout_ends_the_provider_s_call(
     world.behave("openai", "fault=stall")
 
     # On a busy machine, time enough for the request to reach the provider.
-    raised = await program.ask_raised(scenario, **world.ask("openai", timeout=1.5))
+    raised = await program.ask_raised(scenario, **world.ask("openai", timeout=3))
 
     assert any("Timeout" in name for name in raised.classes) or 504 == raised.status_code
     assert await world.was_left()

@@ -376,10 +376,10 @@ async def test_killed_worker_s_name_is_free_at_once_at_its_node(redis: RedisServ
         kill(process)
 
         # Far below the time for which its last sign of life is good.
-        with trio.fail_after(4), pytest.raises(AnswerCut):
+        with trio.fail_after(5), pytest.raises(AnswerCut):
             await read_all(joined)
         joined.close()
-        with trio.fail_after(2):
+        with trio.fail_after(5):
             got = await here.claim(NAME, HEAD, LIMITS)
             assert isinstance(got, AnswerWriter)
             # Its readers elsewhere learn it with their next look.

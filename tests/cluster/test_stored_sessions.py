@@ -31,11 +31,10 @@ async def test_turn_that_meets_a_lock_waits_for_one_limit(
     monkeypatch.setattr(PostgresPool, "use", note_use)
     with psycopg.connect(postgres_url) as other:
         other.execute("LOCK TABLE pgtrio.sessions")
-        latest = trio.current_time() + LIMIT_S + 0.05
 
         with pytest.raises(StoreError, match="does not answer in time"):
             await PostgresSessions(pool, {}).append(turn_of(uuid4(), "a", is_first=True))
 
-    assert ends[-1] <= latest
+    assert ends[-1] < ends[0] + LIMIT_S / 2
     assert "cannot use sessions: PostgreSQL does not answer in time. Trying again until it works." in caplog.messages
     pool.close()

@@ -361,7 +361,7 @@ async def test_what_is_kept_lasts_as_long_as_the_connection() -> None:
                 await client.send(request())
                 replies.append((await client.read_answer()).body)
             assert not closed.is_set()
-        with trio.fail_after(5):
+        with trio.fail_after(20):
             await closed.wait()
         another = await ask(port, request())
 
@@ -385,7 +385,7 @@ async def test_kept_cancel_scope_is_left_in_its_place(caplog: pytest.LogCaptureF
         async with connected(port) as client:
             await client.send(request())
             await entered.wait()
-        with trio.fail_after(5):
+        with trio.fail_after(20):
             await left.wait()
 
     assert "" == caplog.text

@@ -178,6 +178,6 @@ async def test_stop_reaches_the_providers_connection_from_every_worker(running: 
 
             assert {"ok": True, "stopped": True} == stopped.json()
             received = running.site.simulator.requests[number - 1]
-            with trio.fail_after(5):
+            with trio.fail_after(20):
                 await running.site.simulator.wait_closed(received)
             assert data_of(await client.read_rest())[-2]["meta"]["cancelled"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import resource
+from itertools import starmap
 from pathlib import Path
 
 import pytest
@@ -120,10 +121,26 @@ async def test_clients_that_leave_take_their_calls_with_them(nursery: trio.Nurse
 async def test_large_body_stalls_no_stream(nursery: trio.Nursery, tmp_path: Path) -> None:
     gateway = await start_gateway(nursery, tmp_path, CONFIGURATION)
     gateway.simulator.behave("live", "tokens=100&pace=20ms")
+    tries: list[tuple[float, float]] = []
+
+    # A machine that pauses spoils one try.
+    while len(tries) < 3 and not any(starmap(is_short, tries)):
+        tries.append(await find_longest_gap(gateway))
+
+    assert any(starmap(is_short, tries)), tries
+
+
+def is_short(gap_s: float, answer_s: float) -> bool:
+    """In the event loop, the whole of the large request's work would be one gap of every stream."""
+    return gap_s < max(0.5, answer_s / 2)
+
+
+async def find_longest_gap(gateway: Gateway) -> tuple[float, float]:
+    """The longest gap in any of 64 streams while a large request is answered, and how long that takes (seconds)."""
     # 100,000 tokens, four characters each, of the text that is costliest to scan.
     large = "1234 5678 9012 a@b.c " * 20_000
-    answered: list[float] = []
     gaps: list[float] = []
+    before = len(gateway.simulator.requests)
 
     async def watch_stream() -> None:
         client = await open_stream(gateway, "live")
@@ -139,14 +156,11 @@ async def test_large_body_stalls_no_stream(nursery: trio.Nursery, tmp_path: Path
         async with trio.open_nursery() as streams:
             for _ in range(64):
                 streams.start_soon(watch_stream)
-            await gateway.simulator.wait_request(64)
+            await gateway.simulator.wait_request(before + 64)
             started = trio.current_time()
             assert 200 == (await gateway.call("scanned", {"message": large})).status
-            answered.append(trio.current_time() - started)
-    gaps.sort()
-
-    # In the event loop, the whole of the large request's work would be one gap of every stream.
-    assert gaps[-1] < max(0.5, answered[0] / 2)
+            answer_s = trio.current_time() - started
+    return max(gaps), answer_s
 
 
 async def read_to_end(client: trio.SocketStream) -> None:

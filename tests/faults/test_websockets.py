@@ -296,7 +296,7 @@ async def test_revoked_token_closes_its_sockets(nursery: trio.Nursery, tmp_path:
         await gateway.simulator.wait_request(1)
         with TokenAdmin(gateway.settings.gateway.data_dir) as admin:
             admin.revoke(token)
-        with trio.fail_after(1):
+        with trio.fail_after(LIMIT_S):
             ended = await client.read_end()
         await gateway.simulator.wait_no_connections()
         assert "done" == (await other.answer("c1"))[-1]["type"]

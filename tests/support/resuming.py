@@ -12,7 +12,7 @@ from attrs import define, field
 
 from tests.support.wire import HttpResponse, bearer, get, post, send_raw
 
-READ_LIMIT_S = 20
+READ_LIMIT_S = 60
 
 
 @define(eq=False)
