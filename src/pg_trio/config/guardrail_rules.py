@@ -39,6 +39,9 @@ from pg_trio.domain.guardrails import (
     SecretScanner,
 )
 
+# Of all lists together: some 180 MB of each worker's memory, and a minute of a core at its start.
+MAX_KEYWORDS = 200_000
+
 
 def narrow_rules(
     wider: GuardrailRules, tables: GuardrailTables | None, path: Path, reader: RemoteRuleReader
@@ -54,7 +57,7 @@ def narrow_rules(
     if tables.prompt_injection is not None:
         own["prompt_injection"] = _prompt_injection(tables.prompt_injection)
     if tables.keyword_blocklist is not None:
-        own["keyword_blocklist"] = _keyword_blocklist(tables.keyword_blocklist)
+        own["keyword_blocklist"] = _keyword_blocklist(tables.keyword_blocklist, (*path, "keyword_blocklist"), reader)
     if tables.content_length is not None:
         own["content_length"] = _content_length(tables.content_length, (*path, "content_length"), mistakes)
     if tables.secret_scanner is not None:
@@ -77,7 +80,7 @@ def _narrow_output(
     if tables.pii_filter is not None:
         own["pii_filter"] = _pii_filter(tables.pii_filter, (*path, "pii_filter"), mistakes)
     if tables.keyword_blocklist is not None:
-        own["keyword_blocklist"] = _keyword_blocklist(tables.keyword_blocklist)
+        own["keyword_blocklist"] = _keyword_blocklist(tables.keyword_blocklist, (*path, "keyword_blocklist"), reader)
     if tables.content_length is not None:
         own["content_length"] = _content_length(tables.content_length, (*path, "content_length"), mistakes)
     if tables.prompt_leak is not None:
@@ -140,8 +143,14 @@ def _secret_scanner(table: SecretScannerTable | OutputSecretScannerTable) -> Sec
     return SecretScanner(types=types, **_given(table, "enabled", "mode"))
 
 
-def _keyword_blocklist(table: KeywordBlocklistTable | OutputKeywordBlocklistTable) -> KeywordBlocklist:
+def _keyword_blocklist(
+    table: KeywordBlocklistTable | OutputKeywordBlocklistTable, path: Path, reader: RemoteRuleReader
+) -> KeywordBlocklist:
     words = tuple(word for word in table.words or () if word is not None)
+    if words not in reader.keyword_lists:
+        reader.keyword_lists.add(words)
+        if words and sum(map(len, reader.keyword_lists)) > MAX_KEYWORDS:
+            reader.mistakes.add((*path, "words"), f"more than {MAX_KEYWORDS} words in all different lists together")
     return KeywordBlocklist(words=words, **_given(table, "enabled", "mode", "match"))
 
 

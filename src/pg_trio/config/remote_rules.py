@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from attrs import frozen
+from attrs import field, frozen
 
 from pg_trio.config.bounds import show
 from pg_trio.config.guardrail_tables import (
@@ -50,11 +50,15 @@ _HOST = re.compile(r"[a-z0-9_.-]+|[0-9a-f:.]+")
 
 @frozen(slots=True)
 class RemoteRuleReader:
-    """Reads the rules of one configuration. `credentials`: those by name; None for one with a mistake."""
+    """Reads the rules of one configuration. `credentials`: those by name; None for one with a mistake.
+
+    `keyword_lists`: the different lists of `keyword_blocklist` so far.
+    """
 
     credentials: Mapping[str, Credential | None]
     outside: Outside
     mistakes: Mistakes
+    keyword_lists: set[tuple[str, ...]] = field(factory=set)
 
     def read(self, tables: GuardrailTables | OutputGuardrailTables, path: Path) -> dict[str, Any]:
         """The rules that the tables name, by their keys."""

@@ -8,7 +8,7 @@ from uuid import UUID, uuid5
 
 import pytest
 
-from pg_trio.config import load_settings, parse_configuration
+from pg_trio.config import guardrail_rules, load_settings, parse_configuration
 from pg_trio.config.settings import GatewaySettings, ServerSettings, UpstreamSettings
 from pg_trio.domain.guardrails import (
     ContentLength,
@@ -174,6 +174,18 @@ def test_no_types_is_not_all_types() -> None:
 )  # fmt: skip
 def test_rule_is_checked(rule: str, mistake: str) -> None:
     assert [f"projects[0].endpoints[0].guardrails.{mistake}"] == mistakes_in(f"{SOUND}guardrails.{rule}\n")
+
+
+def test_keywords_of_all_lists_are_counted_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guardrail_rules, "MAX_KEYWORDS", 4)
+    same = "guardrails.keyword_blocklist.words = ['a', 'b', 'c']\n"
+    second = f"guardrails.output.keyword_blocklist.words = ['a', 'b', 'c']\n{same}"
+
+    more = "guardrails.output.keyword_blocklist.words = ['d', 'e']\n" + same
+
+    assert [] == mistakes_in(SOUND + second)
+    place = "projects[0].endpoints[0].guardrails.output.keyword_blocklist.words"
+    assert [f"{place}: more than 4 words in all different lists together"] == mistakes_in(SOUND + more)
 
 
 def test_more_labels_than_places_are_a_mistake() -> None:
