@@ -24,21 +24,29 @@ from tests.support.engines import PostgresServer, running_postgres
 migrate = partial(migrate_schema, steps=read_steps())
 
 
+@pytest.fixture(autouse=True)
+def patient_probes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine a connection may take longer than the limit of a probe."""
+    monkeypatch.setattr("pg_trio.cluster.postgres.postgres_pool.PROBE_LIMIT_S", LIMIT_S)
+
+
 @asynccontextmanager
 async def running(pool: PostgresPool) -> AsyncIterator[PostgresPool]:
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(pool.run)
-        await wait_for(lambda: pool.is_up)
-        yield pool
-        nursery.cancel_scope.cancel()
-    await pool.aclose()
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(pool.run)
+            await wait_for(lambda: pool.is_up)
+            yield pool
+            nursery.cancel_scope.cancel()
+    finally:
+        pool.close()
 
 
 @asynccontextmanager
-async def relayed(url: str, limit_s: float = 5.0) -> AsyncIterator[tuple[PostgresPool, EngineRelay]]:
+async def relayed(url: str) -> AsyncIterator[tuple[PostgresPool, EngineRelay]]:
     port = int(url.rpartition(":")[2].partition("/")[0])
     async with engine_relay(port) as relay:
-        pool = PostgresPool(url.replace(f":{port}/", f":{relay.port}/"), limit_s)
+        pool = PostgresPool(url.replace(f":{port}/", f":{relay.port}/"), LIMIT_S)
         async with running(pool):
             yield pool, relay
 
@@ -130,8 +138,9 @@ async def test_transaction_that_fails_leaves_nothing_open(postgres_url: str) -> 
 
 
 async def test_frozen_server_costs_its_limit_once(postgres_url: str) -> None:
-    async with relayed(postgres_url, limit_s=0.1) as (pool, relay):
+    async with relayed(postgres_url) as (pool, relay):
         await one_value(pool, "SELECT 1")
+        pool.limit_s = 0.1
         relay.replies.close()
         with pytest.raises(EngineAway, match="in time"):
             await one_value(pool, "SELECT 1")
@@ -139,6 +148,7 @@ async def test_frozen_server_costs_its_limit_once(postgres_url: str) -> None:
         with pytest.raises(EngineAway, match="is away"):
             await one_value(pool, "SELECT 1")
 
+        pool.limit_s = LIMIT_S
         relay.cut()
         relay.replies.open()
         await wait_for(lambda: pool.is_up)
@@ -149,6 +159,7 @@ async def test_slow_statement_does_not_stop_the_others(postgres_url: str) -> Non
     async with running(PostgresPool(postgres_url, 0.1)) as pool:
         with pytest.raises(EngineAway):
             await one_value(pool, "SELECT pg_sleep(%s)", 600)
+        pool.limit_s = LIMIT_S
         await wait_for(lambda: pool.is_up)
 
         assert 1 == await one_value(pool, "SELECT 1")
@@ -302,8 +313,9 @@ def test_hooks_of_psycopg_are_there(name: str) -> None:
 
 
 async def test_server_that_is_silent_at_the_end_is_asked_once(postgres_url: str) -> None:
-    async with relayed(postgres_url, 0.3) as (pool, relay):
+    async with relayed(postgres_url) as (pool, relay):
         await pool.fetch("SELECT 1")
+        pool.limit_s = 0.3
         relay.replies.close()
 
         with pytest.raises(EngineAway, match="in time"):
