@@ -39,8 +39,11 @@ class Gate:
     def join_line(self, handed_over: int) -> bool:
         return False
 
-    def let_in(self, waiting: int) -> int:
-        return waiting
+    def leave_line(self) -> None:
+        self.waiting -= 1
+
+    def let_in(self) -> int:
+        return 0
 
     def open(self, room: int) -> None:
         self.verdict = Verdict.ADMIT
