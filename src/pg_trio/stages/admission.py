@@ -136,7 +136,7 @@ class Admission:
         if self._queue.length:
             self._wake.set()
 
-    # ── for a server that refuses by itself, and at whose door requests wait ─────────────────────────────────────────
+    # ── for a server that refuses by itself, and keeps requests at its door ─────────────────────────────────────────
 
     @property
     def room(self) -> int:
@@ -251,7 +251,7 @@ class Admission:
     def _limit_joining(self, now: float) -> None:
         """Find how long a newcomer's wait may be expected to be."""
         self._join_s = self.longest_wait_s * JOIN_SHARE
-        # Without a place for the next one, the queue moves as slowly as providers answer, and 50 ms would hold nobody.
+        # Without a place for the next one, the queue moves as slowly as providers answer, and 100 ms may hold none.
         if self.under_way < self._limit and now - self._pace.pressed_since >= self.longest_wait_s * PRESSED_SHARE:
             self._join_s = min(self._join_s, PRESSED_JOIN_S)
 

@@ -12,7 +12,7 @@ switches, and memory that no processor's cache holds (docs/decisions/007-overloa
    with a body of known length and nothing after it. All other requests go the usual way, also to be refused.
 3. A plain request for which there is room, and whose body is here, stays in line until it may start. Its deadline
    counts from when it came. Nothing more is read from its client. One with a limit of the client's own goes the usual
-   way: here nobody would see the limit pass.
+   way, because that limit could pass here unseen.
 4. The rest of a refused body is dropped as it comes, so that the connection can be used again. Clients keep many
    connections open, and opening one again costs more than a request. If a client does not keep its connection
    (HTTP/1.0, `Connection: close`: an nginx in front of the gateway by default), it is closed after a moment to read the
