@@ -22,9 +22,9 @@ class Gate:
     retry_after_s = 7
     longest_wait_s = 60.0
 
-    def __init__(self) -> None:
-        self.verdict = Verdict.REFUSE
-        self.room = self.shed = self.waiting = self.starts = 0
+    def __init__(self, verdict: Verdict = Verdict.REFUSE, room: int = 0) -> None:
+        self.verdict, self.room = verdict, room
+        self.shed = self.waiting = self.starts = 0
         self.has_line = False
 
     def note_shed(self, count: int) -> None:
