@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 from base64 import b64encode
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from uuid import UUID
 
 import pytest
@@ -13,59 +11,10 @@ import trio
 import trio.testing
 
 from pg_trio.config.settings import ServerSettings
-from pg_trio.domain.verdict import Verdict
 from pg_trio.server.http1.lane import Lane
-from pg_trio.server.http1.types import DOOR, Door, Receive, Scope, Send
-from tests.support.http_servers import Handler, ProbeApp, RawAnswer, RawClient, connected, echo, request, serving
-
-OVERLOADED = b'{"ok":false,"error":"Gateway is overloaded."}'
-ASK = request("/api/x", method="POST", body=b"question")
-
-
-class Gate:
-    """An application's load, as a test sets it."""
-
-    retry_after_s = 7
-    longest_wait_s = 60.0
-
-    def __init__(self) -> None:
-        self.verdict = Verdict.REFUSE
-        self.room = 0
-        self.shed = 0
-
-    def note_shed(self, count: int) -> None:
-        self.shed += count
-
-    def join_line(self, handed_over: int) -> bool:
-        return False
-
-    def let_in(self, waiting: int) -> int:
-        return waiting
-
-    def open(self, room: int) -> None:
-        self.verdict = Verdict.ADMIT
-        self.room = room
-
-
-class GatedApp(ProbeApp):
-    """Lets the server turn away POSTs under /api/."""
-
-    gate: Gate
-
-    async def _run_lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self.gate = Gate()
-        scope["state"][DOOR] = Door(self.gate, lambda method, path: method == "POST" and path.startswith(b"/api/"))
-        await super()._run_lifespan(scope, receive, send)
-
-
-@asynccontextmanager
-async def crowded(
-    settings: ServerSettings | None = None, shutdown: trio.Event | None = None, handler: Handler = echo
-) -> AsyncIterator[tuple[GatedApp, RawClient]]:
-    """A client of a gateway that is full."""
-    app = GatedApp(handler)
-    async with serving("lane", app, settings, shutdown=shutdown) as port, connected(port) as client:
-        yield app, client
+from pg_trio.server.http1.types import Receive, Scope, Send
+from tests.support.gated_server import ASK, OVERLOADED, crowded
+from tests.support.http_servers import RawAnswer, RawClient, connected, request
 
 
 def assert_turned_away(answer: RawAnswer) -> None:

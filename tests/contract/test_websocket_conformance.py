@@ -11,6 +11,7 @@ import trio
 from pg_trio.domain.verdict import Verdict
 from pg_trio.server.http1.types import DOOR, Door, Receive, Scope, Send
 from tests.support.autobahn_cases import CASES, CLOSE, Case, closing
+from tests.support.gated_server import Gate
 from tests.support.http_servers import SERVERS, serving
 from tests.support.websocket_frames import FrameClient, chop, write_frame
 
@@ -21,21 +22,12 @@ LENIENT = "hypercorn"
 CLOSES_FIRST = ("7.1.1", "7.1.6")
 
 
-class OpenGate:
-    """See types.LoadGate."""
-
-    retry_after_s = 1
-    verdict = Verdict.ADMIT
-    room = 1
-
-    def note_shed(self) -> None:
-        """Never."""
-
-
 async def echo_app(scope: Scope, receive: Receive, send: Send) -> None:
     """Echo every message."""
     if scope["type"] == "lifespan":
-        scope["state"][DOOR] = Door(OpenGate(), lambda method, path: False, covers_websocket=lambda path: True)
+        scope["state"][DOOR] = Door(
+            Gate(Verdict.ADMIT, room=1), lambda method, path: False, covers_websocket=lambda path: True
+        )
         for _ in range(2):
             message = await receive()
             await send({"type": message["type"] + ".complete"})

@@ -226,7 +226,7 @@ class _FullGateway:
     """An application that has no room, and a connection of its server."""
 
     retry_after_s, longest_wait_s, verdict, room = 1, 2.0, Verdict.REFUSE, 0
-    deadline = came_at = 0.0
+    deadline = 0.0
 
     def __init__(self) -> None:
         self.incoming = Incoming(ServerSettings())
@@ -238,9 +238,12 @@ class _FullGateway:
         """There is no room."""
         return False
 
-    def let_in(self, waiting: int) -> int:
+    def leave_line(self) -> None:
         """Nobody waits."""
-        return waiting
+
+    def let_in(self) -> int:
+        """Nobody waits."""
+        return 0
 
     def note_in_line(self, now: float) -> None:
         """Nobody waits."""

@@ -49,7 +49,7 @@ FIRST_START_S, SMOOTHING = 0.001, 1 / 16
 JOIN_SHARE = 1 / 4
 # The same once the queue has stood for PRESSED_SHARE of the longest wait, twice the time that a burst which just fitted
 # needs. A queue that forms within CALM_S after another one continues it: CoDel's interval.
-PRESSED_JOIN_S, PRESSED_SHARE, CALM_S = 0.02, 1 / 2, 0.1
+PRESSED_JOIN_S, PRESSED_SHARE, CALM_S = 0.1, 1 / 2, 0.1
 # A request that came longer ago has waited at the server's door: a request that has not takes some 20 µs to here.
 JUST_NOW_S = 0.001
 TELL_EVERY_S = 1.0
@@ -136,7 +136,7 @@ class Admission:
         if self._queue.length:
             self._wake.set()
 
-    # ── for a server that refuses by itself, and at whose door requests wait ─────────────────────────────────────────
+    # ── for a server that refuses by itself, and keeps requests at its door ─────────────────────────────────────────
 
     @property
     def room(self) -> int:
@@ -164,20 +164,25 @@ class Admission:
         self._judge()
         return True
 
-    def let_in(self, waiting: int) -> int:
-        """How many of the requests that wait at the door, which are `waiting`, may come in. To be asked once a pass.
+    def leave_line(self) -> None:
+        """A request that waited at the door is gone, or was refused."""
+        self._at_door -= 1
+        self._judge()
 
-        They start in the next pass; if there is no place, they all come in to wait for one.
+    def let_in(self) -> int:
+        """How many of the requests that wait at the door come in now; to be asked once a pass, while any waits.
+
+        They start in the next pass. If there is no place, they all come in to wait for one.
         """
         now, places = trio.current_time(), self._limit - self.under_way
         self._limit_joining(now)
         if places <= 0:
-            count = waiting
+            count = self._at_door
         else:
-            count = min(self._most_starts() // (2 if self._queue.length else 1), places, waiting)
+            count = min(self._most_starts() // (2 if self._queue.length else 1), places, self._at_door)
             self._pace.note_starts(count, now)
             self._let_in = count
-        self._at_door = waiting - count
+        self._at_door -= count
         self._judge()
         return count
 
@@ -246,7 +251,7 @@ class Admission:
     def _limit_joining(self, now: float) -> None:
         """Find how long a newcomer's wait may be expected to be."""
         self._join_s = self.longest_wait_s * JOIN_SHARE
-        # Without a place for the next one, the queue moves as slowly as providers answer, and 50 ms would hold nobody.
+        # Without a place for the next one, the queue moves as slowly as providers answer, and 100 ms may hold none.
         if self.under_way < self._limit and now - self._pace.pressed_since >= self.longest_wait_s * PRESSED_SHARE:
             self._join_s = min(self._join_s, PRESSED_JOIN_S)
 

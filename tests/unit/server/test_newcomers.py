@@ -21,23 +21,11 @@ from pg_trio.server.http1.accepting import MOST_AT_ONCE, PATIENT_PASSES, accept_
 from pg_trio.server.http1.doorkeeper import Doorkeeper
 from pg_trio.server.http1.open_connections import OpenConnections
 from pg_trio.server.http1.types import Door
+from tests.support.gated_server import Gate
 from tests.support.http_servers import request
 
 PATIENCE_S = 5
 LAST = request("/api/x", "Connection: close", method="POST", body=b"question")
-
-
-@define(slots=True, eq=False)
-class Gate:
-    """An application's load."""
-
-    verdict: Verdict = Verdict.REFUSE
-    room: int = 0
-    retry_after_s: int = 1
-    shed: int = 0
-
-    def note_shed(self) -> None:
-        self.shed += 1
 
 
 @pytest.fixture

@@ -11,9 +11,12 @@ import trio.testing
 from pg_trio.domain.verdict import Verdict
 from pg_trio.errors import Overloaded
 from pg_trio.stages.admission import (
+    CALM_S,
     CALM_STARTS,
     FIRST_START_S,
     JOIN_SHARE,
+    PRESSED_JOIN_S,
+    PRESSED_SHARE,
     PRESSED_STARTS,
     STREAM_STARTS,
     Admission,
@@ -31,10 +34,10 @@ class Door:
         self.started: list[tuple[int, float]] = []
         self.shed: list[tuple[int, float]] = []
 
-    async def come(self, number: int, stay_s: float = 0.0, until: float = math.inf) -> None:
+    async def come(self, number: int, stay_s: float = 0.0, until: float = math.inf, waited_s: float = 0.0) -> None:
         try:
             if not self.admission.take():
-                await self.admission.wait(until, trio.current_time())
+                await self.admission.wait(until, trio.current_time() - waited_s)
         except Overloaded:
             self.shed.append((number, trio.current_time()))
             return
@@ -263,3 +266,153 @@ async def test_last_shed_are_told_at_end(autojump_clock: trio.testing.MockClock)
         nursery.cancel_scope.cancel()
 
     assert [1] == door.told
+
+
+# ── at the server's door ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def line_up(door: Door, count: int) -> int:
+    """So many requests come to the door in one pass; how many of them wait there."""
+    return [door.admission.join_line(handed_over) for handed_over in range(count)].count(True)
+
+
+async def let_in(door: Door) -> tuple[int, int]:
+    """How many come in from the door in a pass, and how many of them start in the next one."""
+    count = door.admission.let_in()
+    await trio.lowlevel.checkpoint()
+    return count, [door.admission.take() for _ in range(count)].count(True)
+
+
+async def test_those_who_may_start_do_not_wait_at_door(door: Door, autojump_clock: trio.testing.MockClock) -> None:
+    assert 5 == line_up(door, CALM_STARTS + 5)
+    assert Verdict.QUEUE is door.admission.verdict
+
+
+async def test_those_at_door_come_in_and_start(door: Door, autojump_clock: trio.testing.MockClock) -> None:
+    line_up(door, CALM_STARTS + PRESSED_STARTS + 3)
+    await trio.lowlevel.checkpoint()
+
+    passes = [await let_in(door) for _ in range(2)]
+
+    assert [(PRESSED_STARTS, PRESSED_STARTS), (3, 3)] == passes
+    assert PRESSED_STARTS + 3 == door.admission.under_way
+    assert Verdict.ADMIT is door.admission.verdict
+
+
+async def test_nobody_starts_before_those_at_door(door: Door, autojump_clock: trio.testing.MockClock) -> None:
+    line_up(door, CALM_STARTS + 1)
+    await trio.lowlevel.checkpoint()
+
+    assert not door.admission.take()
+
+
+async def test_who_leaves_door_is_not_waited_for(door: Door, autojump_clock: trio.testing.MockClock) -> None:
+    line_up(door, CALM_STARTS + 1)
+
+    door.admission.leave_line()
+    await trio.lowlevel.checkpoint()
+
+    assert Verdict.ADMIT is door.admission.verdict
+    assert door.admission.take()
+
+
+async def test_without_places_all_come_in_from_door(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    """Inside, they wait for a place to become free; nobody at the door would notice."""
+    door = await open_door(nursery, limit=1)
+    line_up(door, CALM_STARTS + 20)
+    door.admission.under_way += 1
+
+    assert (20, 0) == await let_in(door)
+    assert 0 == line_up(door, CALM_STARTS + 1)
+
+
+async def test_both_lines_move(nursery: trio.Nursery, autojump_clock: trio.testing.MockClock) -> None:
+    door = await open_door(nursery, limit=100)
+    door.admission.under_way += 100
+    async with trio.open_nursery() as clients:
+        clients.start_soon(door.come, 0)
+        await trio.testing.wait_all_tasks_blocked()
+        door.admission.under_way -= 100
+        line_up(door, PRESSED_STARTS)
+
+        # One waits inside, too: half of the starts are for those.
+        assert PRESSED_STARTS // 2 == door.admission.let_in()
+        with door.admission:
+            door.admission.under_way += 1
+
+
+async def test_who_waited_at_door_is_not_refused_inside(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    """Another one took its start: it waits for the next."""
+    door = await open_door(nursery, limit=1)
+    door.admission.take()
+    room = int(WAIT_S * JOIN_SHARE / FIRST_START_S)
+
+    async with trio.open_nursery() as clients:
+        for number in range(room):
+            clients.start_soon(door.come, number)
+        await trio.testing.wait_all_tasks_blocked()
+        assert Verdict.REFUSE is door.admission.verdict
+        clients.start_soon(door.come, room, 0.0, math.inf, 0.01)
+        await trio.testing.wait_all_tasks_blocked()
+        refused = list(door.shed)
+
+    assert [] == refused
+
+
+# ── a queue that stands ──────────────────────────────────────────────────────────────────────────────────────────────
+
+BURST = int(WAIT_S * JOIN_SHARE / FIRST_START_S)
+
+
+async def test_burst_finds_long_queue(door: Door, autojump_clock: trio.testing.MockClock) -> None:
+    line_up(door, CALM_STARTS + BURST - 1)
+
+    assert 1 == door.admission.room
+
+
+async def test_queue_that_stands_becomes_short(door: Door, autojump_clock: trio.testing.MockClock) -> None:
+    line_up(door, CALM_STARTS + BURST // 2)
+    verdicts = []
+    for later_s in (0.0, WAIT_S * PRESSED_SHARE):
+        await trio.sleep(later_s)
+        await let_in(door)
+        verdicts.append(door.admission.verdict)
+
+    # Those who wait stay; nobody comes to them before they are few.
+    assert [Verdict.QUEUE, Verdict.REFUSE] == verdicts
+    while door.admission.verdict is Verdict.REFUSE:
+        await let_in(door)
+    assert door.admission._at_door < PRESSED_JOIN_S / FIRST_START_S
+
+
+@pytest.mark.parametrize(("calm_s", "is_short"), [(CALM_S / 2, True), (CALM_S * 2, False)])
+async def test_queue_soon_after_another_is_as_short(
+    door: Door, autojump_clock: trio.testing.MockClock, calm_s: float, is_short: bool
+) -> None:
+    """One that was empty for a moment is the same overload; after a calm one, it is a new burst."""
+    line_up(door, CALM_STARTS + PRESSED_STARTS)
+    await trio.sleep(WAIT_S * PRESSED_SHARE)
+    await let_in(door)
+
+    await trio.sleep(calm_s)
+    line_up(door, CALM_STARTS + 1)
+
+    longest_s = PRESSED_JOIN_S if is_short else WAIT_S * JOIN_SHARE
+    assert int(longest_s / door.admission._pace.start_s) - 1 == door.admission.room
+
+
+async def test_queue_for_places_stays_long(nursery: trio.Nursery, autojump_clock: trio.testing.MockClock) -> None:
+    """It moves as slowly as providers answer: the short one would hold nobody."""
+    door = await open_door(nursery, limit=1)
+    async with trio.open_nursery() as clients:
+        clients.start_soon(door.come, 0, WAIT_S * PRESSED_SHARE + 0.2)
+        await trio.testing.wait_all_tasks_blocked()
+        clients.start_soon(door.come, 1)
+        await trio.sleep(WAIT_S * PRESSED_SHARE + 0.1)
+        kept_s = door.admission._join_s
+
+    assert WAIT_S * JOIN_SHARE == kept_s

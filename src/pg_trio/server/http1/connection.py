@@ -78,8 +78,8 @@ class LaneConnection:
         self._parting = b""
         # Trio's clock; math.inf while the connection does not wait for its client.
         self.deadline = math.inf
-        # Trio's clock when the request came, if it has waited at the door; else 0.
-        self.came_at = 0.0
+        # Trio's clock when the next request came, if it has waited at the door.
+        self.came_at: float | None = None
 
     # ── calls from outside ───────────────────────────────────────────────────────────────────────────────────────────
 

@@ -109,6 +109,11 @@ class KnownHead:
             self._length_at = [name for name, _ in head.headers].index(b"content-length")
 
     @property
+    def keep_alive(self) -> bool:
+        """Whether the client keeps its connection after such a request."""
+        return self._head.keep_alive
+
+    @property
     def frame(self) -> tuple[bytes, bytes]:
         """All its bytes but the length's digits: those before them and those behind."""
         return self._before, self._behind

@@ -48,8 +48,8 @@ class LaneExchange:
         if whole is None:
             self.body = open_body(head.length)
             self._continue_owed = head.expects_continue
-        self.link = link = ServerLink(connection.came_at or trio.current_time())
-        connection.came_at = 0.0
+        came_at, connection.came_at = connection.came_at, None
+        self.link = link = ServerLink(trio.current_time() if came_at is None else came_at)
         link.client = connection.client
         link.alike = connection.incoming.known_head
         link.body = whole

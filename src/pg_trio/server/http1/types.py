@@ -55,8 +55,11 @@ class LoadGate(Protocol):
         """Whether a request should wait at the server's door; if so, it is counted there. False if the application
         should have it now, beside so many that it was given in this pass."""
 
-    def let_in(self, waiting: int) -> int:
-        """How many of the requests that wait at the door, which are `waiting`, may start. To be asked once a pass."""
+    def leave_line(self) -> None:
+        """A request that waited at the door is gone, or was refused."""
+
+    def let_in(self) -> int:
+        """How many of the requests that wait at the door come in now; to be asked once a pass, while any waits."""
 
 
 @frozen(slots=True)
