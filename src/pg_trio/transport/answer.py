@@ -40,11 +40,11 @@ class Answer:
     status = 0
     has_head = False
     is_whole = False
-    has_excess = False
     _keeps_alive = False
     _was_repaired = False
     _wire_bytes = 0
-    _body_bytes = 0
+    # Of the body, what was taken already.
+    _taken_bytes = 0
     # What was read of a head that is not whole.
     _unread = b""
     _parser: httptools.HttpResponseParser | None = None
@@ -65,11 +65,11 @@ class Answer:
     @property
     def allows_reuse(self) -> bool:
         """Whether its connection can carry another exchange."""
-        return self.is_whole and self._keeps_alive and not self.has_excess and not self._was_repaired
+        return self.is_whole and self._keeps_alive
 
     def headers(self) -> Mapping[str, str]:
         """Names in lower case; of a repeated name the last one."""
-        return _Headers(self.fields)
+        return HeadersAsText(self.fields)
 
     def forget_headers(self) -> None:
         """Drop the headers: a stream would keep some kilobytes of them to its end."""
@@ -79,7 +79,8 @@ class Answer:
         """The body's bytes that arrived since the last call."""
         # Joining one piece gives that piece, not a copy.
         taken = b"".join(self._body)
-        self._body = []
+        self._body.clear()
+        self._taken_bytes += len(taken)
         return taken
 
     def feed(self, piece: bytes) -> None:
@@ -95,7 +96,7 @@ class Answer:
             self._feed_repaired(self._unread + piece)
         else:
             self._feed_parser(piece)
-        body_bytes = self._body_bytes
+        body_bytes = self._taken_bytes + sum(map(len, self._body))
         if body_bytes > self.max_body_bytes:
             raise UpstreamNonsense(f"answer's body is over {self.max_body_bytes} bytes")
         # Of the framing.
@@ -157,7 +158,8 @@ class Answer:
 
     def _judge(self, exc: Exception) -> None:
         if self.is_whole:
-            self.has_excess = True
+            # What came after it.
+            self._keeps_alive = False
             return
         if isinstance(exc, httptools.HttpParserUpgrade):
             raise UpstreamBroken("answer switches to a protocol that was not asked for") from exc
@@ -195,18 +197,19 @@ class Answer:
         self.fields = dict(zip(map(_to_lower, fields), fields.values()))  # noqa: B905 # of the same object
         fields.clear()
         self.has_head = True
-        self._keeps_alive = parser.should_keep_alive()
+        self._keeps_alive = parser.should_keep_alive() and not self._was_repaired
 
-    def on_body(self, piece: bytes) -> None:
-        self._body_bytes += len(piece)
-        self._body.append(piece)
+    @property
+    def on_body(self) -> Callable[[bytes], None]:
+        """Takes a piece of the body."""
+        return self._body.append
 
     def on_message_complete(self) -> None:
         # Of an interim answer, there was no head.
         self.is_whole = self.has_head
 
 
-class _Headers(Mapping[str, str]):
+class HeadersAsText(Mapping[str, str]):
     """Headers as text, decoded when they are read: most answers' headers are never read."""
 
     __slots__ = ("_raw",)

@@ -15,6 +15,8 @@ Rules:
 from __future__ import annotations
 
 import ssl
+from collections.abc import Callable
+from time import monotonic
 
 import trio
 
@@ -32,7 +34,7 @@ from pg_trio.transport.wire import Origin, encode_request, find_reachable_route
 class DirectTransport:
     """Carries requests over its own pool of connections; see `domain.upstream.Transport`.
 
-    For `tls_context` and `resolve` see `Connector`.
+    For `tls_context` and `resolve` see `Connector`, for `clock` see `Pool`.
     """
 
     def __init__(
@@ -40,22 +42,22 @@ class DirectTransport:
         settings: UpstreamSettings,
         tls_context: ssl.SSLContext | None = None,
         resolve: Resolve | None = None,
+        clock: Callable[[], float] = monotonic,
     ) -> None:
         self._head_bytes, self._body_bytes = settings.max_head_bytes, settings.max_body_bytes
         self._stream_bytes, self._idle_s = settings.max_stream_bytes, settings.pool_idle_ms / 1000
         self._connector = Connector(settings, tls_context, resolve)
-        self._pool = Pool(settings.pool_idle_connections, self._idle_s)
+        self._pool = Pool(settings.pool_idle_connections, self._idle_s, clock)
 
     async def open_response(self, request: WireRequest) -> DirectResponse:
         """Send the request and wait for the answer's head; see `domain.upstream.Transport`."""
         # With an idle connection and a ready socket, the first wait would come after the request was sent.
         await trio.lowlevel.checkpoint_if_cancelled()
-        route = find_reachable_route(request.url, request.allow_private_addresses)
-        message = encode_request(request, route)
-        connection = self._pool.take(route.origin, trio.current_time())
+        origin, message = encode_request(request)
+        connection = self._pool.take(origin)
         is_reused = connection is not None
         if connection is None:
-            connection = await self._connect(route.origin)
+            connection = await self._connect(origin)
         while True:
             answer = Answer(self._head_bytes, self._stream_bytes if request.is_stream else self._body_bytes)
             try:
@@ -79,21 +81,21 @@ class DirectTransport:
             else:
                 return DirectResponse(connection, answer, self._pool, may_reuse=was_sent)
             # Rule 2.
-            message = encode_request(request, route)
-            connection, is_reused = await self._connect(route.origin), False
+            origin, message = encode_request(request)
+            connection, is_reused = await self._connect(origin), False
 
     async def prewarm(self, url: str, count: int, allow_private: bool = False) -> int:
         """Open connections until `count` are idle for the URL's origin; returns how many are. A failed one is
         missing."""
         origin = find_reachable_route(url, allow_private).origin
-        self._pool.prune(trio.current_time())
+        self._pool.prune()
 
         async def open_one() -> None:
             try:
                 connection = await self._connect(origin)
             except (UpstreamUnreachable, OutOfResources):
                 return
-            self._pool.give_back(connection, trio.current_time())
+            self._pool.give_back(connection)
 
         async with trio.open_nursery() as nursery:
             for _ in range(count - self._pool.count_idle(origin)):
@@ -104,7 +106,7 @@ class DirectTransport:
         """Close idle connections after their limit, also without calls. A background task; runs until cancelled."""
         while True:
             await trio.sleep(self._idle_s)
-            self._pool.prune(trio.current_time())
+            self._pool.prune()
 
     async def aclose(self) -> None:
         """Close every connection; see `domain.upstream.Transport`. Never waits."""

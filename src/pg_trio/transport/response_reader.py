@@ -8,7 +8,7 @@ from types import MappingProxyType
 import trio
 
 from pg_trio.errors import UpstreamBroken
-from pg_trio.transport.answer import Answer
+from pg_trio.transport.answer import Answer, HeadersAsText
 from pg_trio.transport.content_coding import BodyDecoder, decoder_for
 from pg_trio.transport.pool import Pool
 from pg_trio.transport.upstream_connection import Connection
@@ -31,8 +31,9 @@ class DirectResponse:
         self._pool = pool
         self._may_reuse = may_reuse
         self.status = answer.status
-        self.headers: Mapping[str, str] = answer.headers()
-        if b"content-encoding" in answer.fields:
+        fields = answer.fields
+        self.headers: Mapping[str, str] = HeadersAsText(fields)
+        if b"content-encoding" in fields:
             self._decoder = decoder_for(self.headers["content-encoding"], answer.max_body_bytes)
         if answer.is_whole:
             self._release(connection)
@@ -95,6 +96,6 @@ class DirectResponse:
         answer = self._answer
         answer.let_go()
         if self._may_reuse and answer.allows_reuse:
-            self._pool.give_back(connection, trio.current_time())
+            self._pool.give_back(connection)
         else:
             connection.close()
