@@ -10,7 +10,7 @@ Rules:
 4. An answer with neither a length nor chunks ends with the connection (RFC 9112, 6.3): HTTP/1.0 servers do so. Such an
    answer looks whole here even if it was cut; the cut is detected when its JSON or its event stream is read.
 5. Memory has two bounds: one for the body, and one for everything else (heads, chunk sizes, trailers). The second is
-   `max_head_bytes` plus eight bytes for each byte of body (a one-byte chunk costs five).
+   `AnswerLimits.head_bytes` plus eight bytes for each byte of body (a one-byte chunk costs five).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import httptools
+from attrs import field, frozen
 
 from pg_trio.errors import UpstreamBroken, UpstreamNonsense
 from pg_trio.transport.head_repair import HopelessHead, repair_head
@@ -31,16 +32,31 @@ _FRAMED_FIELDS = {b"transfer-encoding": b""}
 _to_lower = bytes.lower
 
 
+@frozen(slots=True)
+class AnswerLimits:
+    """The most bytes of an answer's head, and of its body: see rule 5."""
+
+    head_bytes: int
+    body_bytes: int
+    # An answer of so many bytes is within both.
+    small_bytes: int = field(init=False)
+
+    @small_bytes.default
+    def _find_smaller(self) -> int:
+        return min(self.head_bytes, self.body_bytes)
+
+
 class Answer:
     """Reads one answer. `status`, `fields` and `headers()` are valid once `has_head` is set. `is_whole` is set at the
-    answer's end. `fields` are the headers by their names in lower case; of a repeated name the last one."""
+    answer's end. `fields` are the headers by their names in lower case; of a repeated name the last one.
+    `keeps_alive`: whether its connection can carry another exchange once the answer is whole."""
 
     # ── attributes of the class until they are set ───────────────────────────────────────────────────────────────────
 
     status = 0
     has_head = False
     is_whole = False
-    _keeps_alive = False
+    keeps_alive = False
     _was_repaired = False
     _wire_bytes = 0
     # Of the body, what was taken already.
@@ -51,9 +67,8 @@ class Answer:
 
     fields: dict[bytes, bytes]
 
-    def __init__(self, max_head_bytes: int, max_body_bytes: int) -> None:
-        self._max_head_bytes = max_head_bytes
-        self.max_body_bytes = max_body_bytes
+    def __init__(self, limits: AnswerLimits) -> None:
+        self.limits = limits
         self._body: list[bytes] = []
         self._begin_head()
 
@@ -61,11 +76,6 @@ class Answer:
     def has_begun(self) -> bool:
         """Whether a byte of the answer has arrived."""
         return self._wire_bytes > 0
-
-    @property
-    def allows_reuse(self) -> bool:
-        """Whether its connection can carry another exchange."""
-        return self.is_whole and self._keeps_alive
 
     def headers(self) -> Mapping[str, str]:
         """Names in lower case; of a repeated name the last one."""
@@ -96,18 +106,22 @@ class Answer:
             self._feed_repaired(self._unread + piece)
         else:
             self._feed_parser(piece)
-        body_bytes = self._taken_bytes + sum(map(len, self._body))
-        if body_bytes > self.max_body_bytes:
-            raise UpstreamNonsense(f"answer's body is over {self.max_body_bytes} bytes")
-        # Of the framing.
-        if self._wire_bytes - body_bytes > self._max_head_bytes + _FRAMING_BYTES_PER_BODY_BYTE * body_bytes:
-            what = "framing" if self.has_head else "head"
-            raise UpstreamNonsense(f"answer's {what} is over {self._max_head_bytes} bytes")
+        if self._wire_bytes > self.limits.small_bytes:
+            self._check_size(self.limits)
 
     def let_go(self) -> None:
         """Drop the parser. It and this object refer to each other, and only the garbage collector would free the
         cycle."""
         self._parser = None
+
+    def _check_size(self, limits: AnswerLimits) -> None:
+        body_bytes = self._taken_bytes + sum(map(len, self._body))
+        if body_bytes > limits.body_bytes:
+            raise UpstreamNonsense(f"answer's body is over {limits.body_bytes} bytes")
+        # Of the framing.
+        if self._wire_bytes - body_bytes > limits.head_bytes + _FRAMING_BYTES_PER_BODY_BYTE * body_bytes:
+            what = "framing" if self.has_head else "head"
+            raise UpstreamNonsense(f"answer's {what} is over {limits.head_bytes} bytes")
 
     def _begin_head(self) -> None:
         """Let a new parser begin."""
@@ -159,7 +173,7 @@ class Answer:
     def _judge(self, exc: Exception) -> None:
         if self.is_whole:
             # What came after it.
-            self._keeps_alive = False
+            self.keeps_alive = False
             return
         if isinstance(exc, httptools.HttpParserUpgrade):
             raise UpstreamBroken("answer switches to a protocol that was not asked for") from exc
@@ -197,7 +211,7 @@ class Answer:
         self.fields = dict(zip(map(_to_lower, fields), fields.values()))  # noqa: B905 # of the same object
         fields.clear()
         self.has_head = True
-        self._keeps_alive = parser.should_keep_alive() and not self._was_repaired
+        self.keeps_alive = parser.should_keep_alive() and not self._was_repaired
 
     @property
     def on_body(self) -> Callable[[bytes], None]:

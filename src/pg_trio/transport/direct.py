@@ -23,7 +23,7 @@ import trio
 from pg_trio.config.settings import UpstreamSettings
 from pg_trio.domain.upstream import WireRequest
 from pg_trio.errors import OutOfResources, UpstreamBroken, UpstreamUnreachable
-from pg_trio.transport.answer import Answer
+from pg_trio.transport.answer import Answer, AnswerLimits
 from pg_trio.transport.connect import Connector, Resolve
 from pg_trio.transport.pool import Pool
 from pg_trio.transport.response_reader import DirectResponse
@@ -44,8 +44,9 @@ class DirectTransport:
         resolve: Resolve | None = None,
         clock: Callable[[], float] = monotonic,
     ) -> None:
-        self._head_bytes, self._body_bytes = settings.max_head_bytes, settings.max_body_bytes
-        self._stream_bytes, self._idle_s = settings.max_stream_bytes, settings.pool_idle_ms / 1000
+        self._whole_limits = AnswerLimits(settings.max_head_bytes, settings.max_body_bytes)
+        self._stream_limits = AnswerLimits(settings.max_head_bytes, settings.max_stream_bytes)
+        self._idle_s = settings.pool_idle_ms / 1000
         self._connector = Connector(settings, tls_context, resolve)
         self._pool = Pool(settings.pool_idle_connections, self._idle_s, clock)
 
@@ -59,7 +60,7 @@ class DirectTransport:
         if connection is None:
             connection = await self._connect(origin)
         while True:
-            answer = Answer(self._head_bytes, self._stream_bytes if request.is_stream else self._body_bytes)
+            answer = Answer(self._stream_limits if request.is_stream else self._whole_limits)
             try:
                 try:
                     # Usually the socket's buffer takes everything at once; a wait would cost a nursery.
@@ -79,7 +80,10 @@ class DirectTransport:
                 if not is_reused or answer.has_begun or not isinstance(error, UpstreamBroken):
                     raise
             else:
-                return DirectResponse(connection, answer, self._pool, may_reuse=was_sent)
+                if not was_sent:
+                    # Rule 3.
+                    answer.keeps_alive = False
+                return DirectResponse(connection, answer, self._pool)
             # Rule 2.
             origin, message = encode_request(request)
             connection, is_reused = await self._connect(origin), False

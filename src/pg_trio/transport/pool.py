@@ -9,7 +9,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable
 from time import monotonic
 from weakref import WeakSet
@@ -28,7 +28,7 @@ class Pool:
         self._limit = limit
         self._idle_limit_s = idle_limit_s
         self._clock = clock
-        self._idle: dict[Origin, deque[Connection]] = {}
+        self._idle: defaultdict[Origin, deque[Connection]] = defaultdict(deque)
         # Weak references, so that the garbage collector can free a response that was dropped without closing.
         self._open: WeakSet[Connection] = WeakSet()
         self._is_closed = False
@@ -51,13 +51,8 @@ class Pool:
 
     def give_back(self, connection: Connection) -> None:
         """Take back a connection after its exchange. It may be closed at once, and so may older ones."""
-        if not self._limit:
-            connection.close()
-            return
         connection.idle_since = now = self._clock()
-        idle = self._idle.get(connection.origin)
-        if idle is None:
-            idle = self._idle[connection.origin] = deque()
+        idle = self._idle[connection.origin]
         idle.append(connection)
         if len(idle) > self._limit or now - idle[0].idle_since >= self._idle_limit_s:
             idle.popleft().close()

@@ -26,15 +26,14 @@ class DirectResponse:
     _decoder: BodyDecoder | None = None
     _connection: Connection | None = None
 
-    def __init__(self, connection: Connection, answer: Answer, pool: Pool, *, may_reuse: bool) -> None:
+    def __init__(self, connection: Connection, answer: Answer, pool: Pool) -> None:
         self._answer = answer
         self._pool = pool
-        self._may_reuse = may_reuse
         self.status = answer.status
         fields = answer.fields
         self.headers: Mapping[str, str] = HeadersAsText(fields)
         if b"content-encoding" in fields:
-            self._decoder = decoder_for(self.headers["content-encoding"], answer.max_body_bytes)
+            self._decoder = decoder_for(self.headers["content-encoding"], answer.limits.body_bytes)
         if answer.is_whole:
             self._release(connection)
         else:
@@ -95,7 +94,7 @@ class DirectResponse:
     def _release(self, connection: Connection) -> None:
         answer = self._answer
         answer.let_go()
-        if self._may_reuse and answer.allows_reuse:
+        if answer.is_whole and answer.keeps_alive:
             self._pool.give_back(connection)
         else:
             connection.close()
