@@ -29,6 +29,7 @@ _FRAMING_BYTES_PER_BODY_BYTE = 8
 # What is left of the headers once they were dropped.
 _NO_FIELDS: dict[bytes, bytes] = {}
 _FRAMED_FIELDS = {b"transfer-encoding": b""}
+_PARSER_ERRORS = (httptools.HttpParserError, httptools.HttpParserUpgrade)
 _to_lower = bytes.lower
 
 
@@ -63,7 +64,7 @@ class Answer:
     _taken_bytes = 0
     # What was read of a head that is not whole.
     _unread = b""
-    _parser: httptools.HttpResponseParser | None = None
+    _parser: Any = None
 
     fields: dict[bytes, bytes]
 
@@ -105,7 +106,14 @@ class Answer:
         if self._was_repaired and not self.has_head:
             self._feed_repaired(self._unread + piece)
         else:
-            self._feed_parser(piece)
+            try:
+                self._parser.feed_data(piece)
+            except _PARSER_ERRORS as exc:
+                self._judge(exc, piece)
+            else:
+                if not self.has_head:
+                    # Until the head is whole, it may still need a repair.
+                    self._unread += piece
         if self._wire_bytes > self.limits.small_bytes:
             self._check_size(self.limits)
 
@@ -129,22 +137,6 @@ class Answer:
         self._parser = parser = httptools.HttpResponseParser(self)
         parser.set_dangerous_leniencies(lenient_spaces_after_chunk_size=True)
 
-    def _feed_parser(self, piece: bytes) -> None:
-        assert self._parser is not None, "fed after let_go()"
-        try:
-            self._parser.feed_data(piece)
-        except httptools.HttpParserError as exc:
-            if self.has_head or self._was_repaired:
-                self._judge(exc)
-            else:
-                self._start_repair(self._unread + piece, exc)
-        except httptools.HttpParserUpgrade as exc:
-            self._judge(exc)
-        else:
-            if not (self.has_head or self._was_repaired):
-                # Until the head is whole, it may still need a repair.
-                self._unread += piece
-
     def _start_repair(self, unread: bytes, exc: Exception) -> None:
         """Read the head again with the repair's rules."""
         self._was_repaired = True
@@ -165,19 +157,28 @@ class Answer:
                 self._unread = unread
                 return
             head, unread = repaired
-            self._feed_parser(head)
+            self._feed_repaired_part(head)
         self._unread = b""
         if unread:
-            self._feed_parser(unread)
+            self._feed_repaired_part(unread)
 
-    def _judge(self, exc: Exception) -> None:
-        if self.is_whole:
+    def _feed_repaired_part(self, part: bytes) -> None:
+        try:
+            self._parser.feed_data(part)
+        except _PARSER_ERRORS as exc:
+            self._judge(exc, part)
+
+    def _judge(self, exc: Exception, piece: bytes) -> None:
+        """What the parser refused: a head that may be repaired, bytes after the answer, or no HTTP."""
+        if isinstance(exc, httptools.HttpParserError) and not (self.has_head or self._was_repaired):
+            self._start_repair(self._unread + piece, exc)
+        elif self.is_whole:
             # What came after it.
             self.keeps_alive = False
-            return
-        if isinstance(exc, httptools.HttpParserUpgrade):
+        elif isinstance(exc, httptools.HttpParserUpgrade):
             raise UpstreamBroken("answer switches to a protocol that was not asked for") from exc
-        raise UpstreamBroken(f"answer is not HTTP: {exc}") from exc
+        else:
+            raise UpstreamBroken(f"answer is not HTTP: {exc}") from exc
 
     def _end_with_connection(self) -> None:
         if not self.has_head:
@@ -201,8 +202,7 @@ class Answer:
             raise _ExcessFound
 
     def on_headers_complete(self) -> None:
-        parser: Any = self._parser
-        fields = self.fields
+        parser, fields = self._parser, self.fields
         self.status = status = parser.get_status_code()
         if status < 200:
             fields.clear()
