@@ -48,8 +48,8 @@ class AnswerLimits:
 
 
 class Answer:
-    """Reads one answer. `status`, `fields` and `headers()` are valid once `has_head` is set. `is_whole` is set at the
-    answer's end. `fields` are the headers by their names in lower case; of a repeated name the last one.
+    """Reads one answer. `status`, `sent_fields`, `fields` and `headers()` are valid once `has_head` is set. `is_whole`
+    is set at the answer's end. `sent_fields` are the headers by their names as they came.
     `keeps_alive`: whether its connection can carry another exchange once the answer is whole."""
 
     # ── attributes of the class until they are set ───────────────────────────────────────────────────────────────────
@@ -65,8 +65,9 @@ class Answer:
     # What was read of a head that is not whole.
     _unread = b""
     _parser: Any = None
+    _fields: dict[bytes, bytes] | None = None
 
-    fields: dict[bytes, bytes]
+    sent_fields: dict[bytes, bytes]
 
     def __init__(self, limits: AnswerLimits) -> None:
         self.limits = limits
@@ -78,13 +79,23 @@ class Answer:
         """Whether a byte of the answer has arrived."""
         return self._wire_bytes > 0
 
+    @property
+    def fields(self) -> Mapping[bytes, bytes]:
+        """The headers by their names in lower case; of a repeated name the last one. Made when they are first read."""
+        fields = self._fields
+        if fields is None:
+            sent = self.sent_fields
+            self._fields = fields = dict(zip(map(_to_lower, sent), sent.values()))  # noqa: B905 # of the same object
+        return fields
+
     def headers(self) -> Mapping[str, str]:
-        """Names in lower case; of a repeated name the last one."""
-        return HeadersAsText(self.fields)
+        """The same as text."""
+        return HeadersAsText(self)
 
     def forget_headers(self) -> None:
         """Drop the headers: a stream would keep some kilobytes of them to its end."""
-        self.fields = _FRAMED_FIELDS if self._says_its_end() else _NO_FIELDS
+        self._fields = _FRAMED_FIELDS if self._says_its_end() else _NO_FIELDS
+        self.sent_fields = _NO_FIELDS
 
     def take_body(self) -> bytes:
         """The body's bytes that arrived since the last call."""
@@ -133,7 +144,7 @@ class Answer:
 
     def _begin_head(self) -> None:
         """Let a new parser begin."""
-        self.fields = {}
+        self._coming_fields: dict[bytes, bytes] = {}
         self._parser = parser = httptools.HttpResponseParser(self)
         parser.set_dangerous_leniencies(lenient_spaces_after_chunk_size=True)
 
@@ -195,20 +206,20 @@ class Answer:
     @property
     def on_header(self) -> Callable[[bytes, bytes], None]:
         """Takes one field. A function of ours would take most of the time of reading a head with twenty fields."""
-        return self.fields.__setitem__
+        return self._coming_fields.__setitem__
 
     def on_message_begin(self) -> None:
         if self.is_whole:
             raise _ExcessFound
 
     def on_headers_complete(self) -> None:
-        parser, fields = self._parser, self.fields
+        parser, fields = self._parser, self._coming_fields
         self.status = status = parser.get_status_code()
         if status < 200:
             fields.clear()
             return
         # Trailers come to the fields as they were, which the parser keeps as long as it lives.
-        self.fields = dict(zip(map(_to_lower, fields), fields.values()))  # noqa: B905 # of the same object
+        self.sent_fields = fields.copy()
         fields.clear()
         self.has_head = True
         self.keeps_alive = parser.should_keep_alive() and not self._was_repaired
@@ -226,19 +237,19 @@ class Answer:
 class HeadersAsText(Mapping[str, str]):
     """Headers as text, decoded when they are read: most answers' headers are never read."""
 
-    __slots__ = ("_raw",)
+    __slots__ = ("_answer",)
 
-    def __init__(self, raw: Mapping[bytes, bytes]) -> None:
-        self._raw = raw
+    def __init__(self, answer: Answer) -> None:
+        self._answer = answer
 
     def __getitem__(self, name: str) -> str:
-        return self._raw[name.encode("latin-1", "replace")].decode("latin-1")
+        return self._answer.fields[name.encode("latin-1", "replace")].decode("latin-1")
 
     def __iter__(self) -> Iterator[str]:
-        return (name.decode("latin-1") for name in self._raw)
+        return (name.decode("latin-1") for name in self._answer.fields)
 
     def __len__(self) -> int:
-        return len(self._raw)
+        return len(self._answer.fields)
 
 
 class _ExcessFound(Exception):

@@ -30,9 +30,9 @@ class DirectResponse:
         self._answer = answer
         self._pool = pool
         self.status = answer.status
-        fields = answer.fields
-        self.headers: Mapping[str, str] = HeadersAsText(fields)
-        if b"content-encoding" in fields:
+        self.headers: Mapping[str, str] = HeadersAsText(answer)
+        # In any case, its name has so many bytes: few other names do, and in most answers none has.
+        if len(b"content-encoding") in map(len, answer.sent_fields) and b"content-encoding" in answer.fields:
             self._decoder = decoder_for(self.headers["content-encoding"], answer.limits.body_bytes)
         if answer.is_whole:
             self._release(connection)

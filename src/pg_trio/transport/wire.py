@@ -111,9 +111,7 @@ def _read_host(host: str) -> str:
 
 
 @lru_cache(maxsize=1024)
-def _head(
-    method: str, url: str, allow_private: bool, headers: tuple[tuple[str, str], ...]
-) -> tuple[Origin, bytes]:
+def _head(method: str, url: str, allow_private: bool, headers: tuple[tuple[str, str], ...]) -> tuple[Origin, bytes]:
     route = find_reachable_route(url, allow_private)
     lines = [_header_line(name, value) for name, value in headers]
     return route.origin, b"".join([_first_lines(method, route), *lines])
