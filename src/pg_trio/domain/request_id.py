@@ -17,7 +17,7 @@ BLOCK_BYTES = 4096
 
 
 class _RandomBlock:
-    """Random bytes of the kernel's that no id was made of yet, drawn so many at once. A forked process draws its own."""
+    """Random bytes of the kernel's that no id was made of yet, drawn many at once. A forked process draws its own."""
 
     __slots__ = ("left",)
 
