@@ -250,17 +250,15 @@ class Pipeline:
             await session.keep(reply, usage)
 
         recorder.stages_ended()
-        head = asked.call.head
-        # By position, because keyword arguments take three times as long.
-        return WholeAnswer(
+        return WholeAnswer(  # by position, because keyword arguments take three times as long
             reply if asked.redaction is None else restore_reply(reply, asked.redaction),
             usage,
-            head.request_id,
+            asked.call.head.request_id,
             answered.candidate.provider,
             recorder.attempts.tries,
             recorder.times,
             asked.request,
-            head.at,
+            asked.call.head.at,
             None if session is None else session.kept_id,
             recorder.verdicts,
             plan.has_guardrails and recorder.tells_verdicts,
