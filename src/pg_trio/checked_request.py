@@ -86,7 +86,7 @@ class CheckedRequest:
     def settle(self, answered: Answered, usage: Usage, earlier: Sequence[Part] = ()) -> Usage:
         """Count the usage of the answer and of those before it. Returns the sum."""
         account = self.account
-        cost = account.settle(answered.candidate, usage, earlier=earlier)
+        cost = account.settle(answered.candidate, usage, 0, earlier)
         for _, used in earlier:
             usage = used.plus(usage)
         self.recorder.request_settled(Settled(answered.candidate, answered.reply.model, usage, cost, account.price))

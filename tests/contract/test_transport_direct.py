@@ -73,15 +73,16 @@ async def test_expired_connection_is_replaced(make_direct: MakeDirect, serve: Se
 
 
 async def test_pool_gives_the_youngest_within_its_time() -> None:
-    pool = Pool(limit=3, idle_limit_s=10.0)
+    clock = iter([0.0, 1.0, 2.0, 11.0, 11.5, 11.5])
+    pool = Pool(limit=3, idle_limit_s=10.0, clock=lambda: next(clock))
     origin = Origin("http", "api.example", 80, True)
     pairs = [socket.socketpair() for _ in range(3)]
     oldest, middle, youngest = connections = [Connection(near, origin) for near, _ in pairs]
-    for age, connection in enumerate(connections):
+    for connection in connections:
         pool.adopt(connection)
-        pool.give_back(connection, now=float(age))
+        pool.give_back(connection)
 
-    taken = [pool.take(origin, now=11.0), pool.take(origin, now=11.5)]
+    taken = [pool.take(origin), pool.take(origin)]
 
     assert [youngest, None] == taken
     assert [True, True, False] == [oldest.is_closed, middle.is_closed, youngest.is_closed]
@@ -230,7 +231,7 @@ async def test_prewarming_replaces_the_expired(
     mock_clock: trio.testing.MockClock, make_direct: MakeDirect, serve: Serve
 ) -> None:
     server = await serve(answers(GOOD))
-    caller = make_direct()
+    caller = make_direct(clock=trio.current_time)
     await caller.transport.prewarm(server.url, 2, True)  # type: ignore[union-attr]
 
     mock_clock.jump(SMALL.pool_idle_ms / 1000)

@@ -14,7 +14,7 @@ from pg_trio.domain.events import Opened
 from pg_trio.server.http1.response import Response
 from pg_trio.surfaces.openai_chunks import ChunkWriter
 from pg_trio.surfaces.websocket.frame_writer import FrameWriter
-from pg_trio.transport.answer import Answer
+from pg_trio.transport.answer import Answer, AnswerLimits
 
 STREAMS = 200
 # 20 fields, as many as providers send: 3 kB with the two dictionaries.
@@ -36,7 +36,7 @@ def open_frames() -> object:
 
 def open_answer() -> object:
     """The head of a provider's stream, read."""
-    answer = Answer(16_384, 1_000_000)
+    answer = Answer(AnswerLimits(16_384, 1_000_000))
     fields = b"".join(b"%b: %b\r\n" % field for field in FIELDS)
     answer.feed(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n%b\r\n" % fields)
     answer.forget_headers()

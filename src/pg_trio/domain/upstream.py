@@ -35,7 +35,7 @@ class WireRequest:
 
 
 class UpstreamResponse(Protocol):
-    """An answer whose head has arrived. Its holder must always call `aclose()`."""
+    """An answer whose head has arrived. Its holder must call `aclose()`, unless `receive_nowait` gave the body."""
 
     @property
     def status(self) -> int: ...
@@ -48,7 +48,10 @@ class UpstreamResponse(Protocol):
         """They were read: a stream need not keep them to its end."""
 
     def receive_nowait(self) -> bytes | None:
-        """The rest of the body, if all of it is here and needs no decoding; None: `receive_some` has it."""
+        """The rest of the body, if all of it is here and needs no decoding; None: `receive_some` has it.
+
+        Once it gave the body, the response holds nothing that must be released.
+        """
 
     async def receive_some(self) -> bytes:
         """The next bytes of the body, transfer coding removed; `b""` once it ended as it should.

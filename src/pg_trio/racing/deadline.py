@@ -124,6 +124,8 @@ class Deadline:
     _scope: trio.CancelScope | None = None
     # Whether the scope is the task's, and outlives the block.
     _lasts = True
+    # Trio's clock at which the block ends.
+    at = math.inf
     # Trio's clock when the block was left: for those that end with it, so that they need not read the clock again.
     left_at: float | None = None
 
@@ -131,7 +133,6 @@ class Deadline:
         if lasting is None:
             lasting, self._lasts = LastingScope(), False
         self._lasting = lasting
-        # Trio's clock at which the block ends.
         self.at = at
 
     def passed(self) -> Exception:

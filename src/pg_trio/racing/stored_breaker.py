@@ -202,7 +202,7 @@ class StoredBreaker:
 
     def succeed(self, passed: Pass, now: float) -> Pass:
         """The call was answered. Returns its pass from here on, for `break_off`."""
-        if passed.generation != self._record.generation:
+        if passed is not self.ordinary and passed.generation != self._record.generation:
             return passed
         if self._counts_alone or self._may_tell_later(now):
             self._untold.count(now)

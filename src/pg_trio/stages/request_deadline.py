@@ -39,7 +39,10 @@ class RequestDeadline(Deadline):
 
     def __init__(self, head: RequestHead, body_timeout_ms: int, lasting: LastingScope | None = None) -> None:
         """`lasting` is the task's own scope for the deadlines of its requests, if it has one."""
-        super().__init__(lasting=lasting)
+        if lasting is None:
+            super().__init__()
+        else:
+            self._lasting = lasting
         self._head = head
         self._body_ms = body_timeout_ms
         if head.timeout_ms:

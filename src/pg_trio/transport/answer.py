@@ -10,7 +10,7 @@ Rules:
 4. An answer with neither a length nor chunks ends with the connection (RFC 9112, 6.3): HTTP/1.0 servers do so. Such an
    answer looks whole here even if it was cut; the cut is detected when its JSON or its event stream is read.
 5. Memory has two bounds: one for the body, and one for everything else (heads, chunk sizes, trailers). The second is
-   `max_head_bytes` plus eight bytes for each byte of body (a one-byte chunk costs five).
+   `AnswerLimits.head_bytes` plus eight bytes for each byte of body (a one-byte chunk costs five).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import httptools
+from attrs import field, frozen
 
 from pg_trio.errors import UpstreamBroken, UpstreamNonsense
 from pg_trio.transport.head_repair import HopelessHead, repair_head
@@ -28,32 +29,48 @@ _FRAMING_BYTES_PER_BODY_BYTE = 8
 # What is left of the headers once they were dropped.
 _NO_FIELDS: dict[bytes, bytes] = {}
 _FRAMED_FIELDS = {b"transfer-encoding": b""}
+_PARSER_ERRORS = (httptools.HttpParserError, httptools.HttpParserUpgrade)
 _to_lower = bytes.lower
 
 
+@frozen(slots=True)
+class AnswerLimits:
+    """The most bytes of an answer's head, and of its body: see rule 5."""
+
+    head_bytes: int
+    body_bytes: int
+    # An answer of so many bytes is within both.
+    small_bytes: int = field(init=False)
+
+    @small_bytes.default
+    def _find_smaller(self) -> int:
+        return min(self.head_bytes, self.body_bytes)
+
+
 class Answer:
-    """Reads one answer. `status`, `fields` and `headers()` are valid once `has_head` is set. `is_whole` is set at the
-    answer's end. `fields` are the headers by their names in lower case; of a repeated name the last one."""
+    """Reads one answer. `status`, `sent_fields`, `fields` and `headers()` are valid once `has_head` is set. `is_whole`
+    is set at the answer's end. `sent_fields` are the headers by their names as they came.
+    `keeps_alive`: whether its connection can carry another exchange once the answer is whole."""
 
     # ── attributes of the class until they are set ───────────────────────────────────────────────────────────────────
 
     status = 0
     has_head = False
     is_whole = False
-    has_excess = False
-    _keeps_alive = False
+    keeps_alive = False
     _was_repaired = False
     _wire_bytes = 0
-    _body_bytes = 0
+    # Of the body, what was taken already.
+    _taken_bytes = 0
     # What was read of a head that is not whole.
     _unread = b""
-    _parser: httptools.HttpResponseParser | None = None
+    _parser: Any = None
+    _fields: dict[bytes, bytes] | None = None
 
-    fields: dict[bytes, bytes]
+    sent_fields: dict[bytes, bytes]
 
-    def __init__(self, max_head_bytes: int, max_body_bytes: int) -> None:
-        self._max_head_bytes = max_head_bytes
-        self.max_body_bytes = max_body_bytes
+    def __init__(self, limits: AnswerLimits) -> None:
+        self.limits = limits
         self._body: list[bytes] = []
         self._begin_head()
 
@@ -63,23 +80,29 @@ class Answer:
         return self._wire_bytes > 0
 
     @property
-    def allows_reuse(self) -> bool:
-        """Whether its connection can carry another exchange."""
-        return self.is_whole and self._keeps_alive and not self.has_excess and not self._was_repaired
+    def fields(self) -> Mapping[bytes, bytes]:
+        """The headers by their names in lower case; of a repeated name the last one. Made when they are first read."""
+        fields = self._fields
+        if fields is None:
+            sent = self.sent_fields
+            self._fields = fields = dict(zip(map(_to_lower, sent), sent.values()))  # noqa: B905 # of the same object
+        return fields
 
     def headers(self) -> Mapping[str, str]:
-        """Names in lower case; of a repeated name the last one."""
-        return _Headers(self.fields)
+        """The same as text."""
+        return HeadersAsText(self)
 
     def forget_headers(self) -> None:
         """Drop the headers: a stream would keep some kilobytes of them to its end."""
-        self.fields = _FRAMED_FIELDS if self._says_its_end() else _NO_FIELDS
+        self._fields = _FRAMED_FIELDS if self._says_its_end() else _NO_FIELDS
+        self.sent_fields = _NO_FIELDS
 
     def take_body(self) -> bytes:
         """The body's bytes that arrived since the last call."""
         # Joining one piece gives that piece, not a copy.
         taken = b"".join(self._body)
-        self._body = []
+        self._body.clear()
+        self._taken_bytes += len(taken)
         return taken
 
     def feed(self, piece: bytes) -> None:
@@ -94,41 +117,36 @@ class Answer:
         if self._was_repaired and not self.has_head:
             self._feed_repaired(self._unread + piece)
         else:
-            self._feed_parser(piece)
-        body_bytes = self._body_bytes
-        if body_bytes > self.max_body_bytes:
-            raise UpstreamNonsense(f"answer's body is over {self.max_body_bytes} bytes")
-        # Of the framing.
-        if self._wire_bytes - body_bytes > self._max_head_bytes + _FRAMING_BYTES_PER_BODY_BYTE * body_bytes:
-            what = "framing" if self.has_head else "head"
-            raise UpstreamNonsense(f"answer's {what} is over {self._max_head_bytes} bytes")
+            try:
+                self._parser.feed_data(piece)
+            except _PARSER_ERRORS as exc:
+                self._judge(exc, piece)
+            else:
+                if not self.has_head:
+                    # Until the head is whole, it may still need a repair.
+                    self._unread += piece
+        if self._wire_bytes > self.limits.small_bytes:
+            self._check_size(self.limits)
 
     def let_go(self) -> None:
         """Drop the parser. It and this object refer to each other, and only the garbage collector would free the
         cycle."""
         self._parser = None
 
+    def _check_size(self, limits: AnswerLimits) -> None:
+        body_bytes = self._taken_bytes + sum(map(len, self._body))
+        if body_bytes > limits.body_bytes:
+            raise UpstreamNonsense(f"answer's body is over {limits.body_bytes} bytes")
+        # Of the framing.
+        if self._wire_bytes - body_bytes > limits.head_bytes + _FRAMING_BYTES_PER_BODY_BYTE * body_bytes:
+            what = "framing" if self.has_head else "head"
+            raise UpstreamNonsense(f"answer's {what} is over {limits.head_bytes} bytes")
+
     def _begin_head(self) -> None:
         """Let a new parser begin."""
-        self.fields = {}
+        self._coming_fields: dict[bytes, bytes] = {}
         self._parser = parser = httptools.HttpResponseParser(self)
         parser.set_dangerous_leniencies(lenient_spaces_after_chunk_size=True)
-
-    def _feed_parser(self, piece: bytes) -> None:
-        assert self._parser is not None, "fed after let_go()"
-        try:
-            self._parser.feed_data(piece)
-        except httptools.HttpParserError as exc:
-            if self.has_head or self._was_repaired:
-                self._judge(exc)
-            else:
-                self._start_repair(self._unread + piece, exc)
-        except httptools.HttpParserUpgrade as exc:
-            self._judge(exc)
-        else:
-            if not (self.has_head or self._was_repaired):
-                # Until the head is whole, it may still need a repair.
-                self._unread += piece
 
     def _start_repair(self, unread: bytes, exc: Exception) -> None:
         """Read the head again with the repair's rules."""
@@ -150,18 +168,28 @@ class Answer:
                 self._unread = unread
                 return
             head, unread = repaired
-            self._feed_parser(head)
+            self._feed_repaired_part(head)
         self._unread = b""
         if unread:
-            self._feed_parser(unread)
+            self._feed_repaired_part(unread)
 
-    def _judge(self, exc: Exception) -> None:
-        if self.is_whole:
-            self.has_excess = True
-            return
-        if isinstance(exc, httptools.HttpParserUpgrade):
+    def _feed_repaired_part(self, part: bytes) -> None:
+        try:
+            self._parser.feed_data(part)
+        except _PARSER_ERRORS as exc:
+            self._judge(exc, part)
+
+    def _judge(self, exc: Exception, piece: bytes) -> None:
+        """What the parser refused: a head that may be repaired, bytes after the answer, or no HTTP."""
+        if isinstance(exc, httptools.HttpParserError) and not (self.has_head or self._was_repaired):
+            self._start_repair(self._unread + piece, exc)
+        elif self.is_whole:
+            # What came after it.
+            self.keeps_alive = False
+        elif isinstance(exc, httptools.HttpParserUpgrade):
             raise UpstreamBroken("answer switches to a protocol that was not asked for") from exc
-        raise UpstreamBroken(f"answer is not HTTP: {exc}") from exc
+        else:
+            raise UpstreamBroken(f"answer is not HTTP: {exc}") from exc
 
     def _end_with_connection(self) -> None:
         if not self.has_head:
@@ -178,50 +206,50 @@ class Answer:
     @property
     def on_header(self) -> Callable[[bytes, bytes], None]:
         """Takes one field. A function of ours would take most of the time of reading a head with twenty fields."""
-        return self.fields.__setitem__
+        return self._coming_fields.__setitem__
 
     def on_message_begin(self) -> None:
         if self.is_whole:
             raise _ExcessFound
 
     def on_headers_complete(self) -> None:
-        parser: Any = self._parser
-        fields = self.fields
+        parser, fields = self._parser, self._coming_fields
         self.status = status = parser.get_status_code()
         if status < 200:
             fields.clear()
             return
         # Trailers come to the fields as they were, which the parser keeps as long as it lives.
-        self.fields = dict(zip(map(_to_lower, fields), fields.values()))  # noqa: B905 # of the same object
+        self.sent_fields = fields.copy()
         fields.clear()
         self.has_head = True
-        self._keeps_alive = parser.should_keep_alive()
+        self.keeps_alive = parser.should_keep_alive() and not self._was_repaired
 
-    def on_body(self, piece: bytes) -> None:
-        self._body_bytes += len(piece)
-        self._body.append(piece)
+    @property
+    def on_body(self) -> Callable[[bytes], None]:
+        """Takes a piece of the body."""
+        return self._body.append
 
     def on_message_complete(self) -> None:
         # Of an interim answer, there was no head.
         self.is_whole = self.has_head
 
 
-class _Headers(Mapping[str, str]):
+class HeadersAsText(Mapping[str, str]):
     """Headers as text, decoded when they are read: most answers' headers are never read."""
 
-    __slots__ = ("_raw",)
+    __slots__ = ("_answer",)
 
-    def __init__(self, raw: Mapping[bytes, bytes]) -> None:
-        self._raw = raw
+    def __init__(self, answer: Answer) -> None:
+        self._answer = answer
 
     def __getitem__(self, name: str) -> str:
-        return self._raw[name.encode("latin-1", "replace")].decode("latin-1")
+        return self._answer.fields[name.encode("latin-1", "replace")].decode("latin-1")
 
     def __iter__(self) -> Iterator[str]:
-        return (name.decode("latin-1") for name in self._raw)
+        return (name.decode("latin-1") for name in self._answer.fields)
 
     def __len__(self) -> int:
-        return len(self._raw)
+        return len(self._answer.fields)
 
 
 class _ExcessFound(Exception):

@@ -15,13 +15,15 @@ Rules:
 from __future__ import annotations
 
 import ssl
+from collections.abc import Callable
+from time import monotonic
 
 import trio
 
 from pg_trio.config.settings import UpstreamSettings
 from pg_trio.domain.upstream import WireRequest
 from pg_trio.errors import OutOfResources, UpstreamBroken, UpstreamUnreachable
-from pg_trio.transport.answer import Answer
+from pg_trio.transport.answer import Answer, AnswerLimits
 from pg_trio.transport.connect import Connector, Resolve
 from pg_trio.transport.pool import Pool
 from pg_trio.transport.response_reader import DirectResponse
@@ -32,7 +34,7 @@ from pg_trio.transport.wire import Origin, encode_request, find_reachable_route
 class DirectTransport:
     """Carries requests over its own pool of connections; see `domain.upstream.Transport`.
 
-    For `tls_context` and `resolve` see `Connector`.
+    For `tls_context` and `resolve` see `Connector`, for `clock` see `Pool`.
     """
 
     def __init__(
@@ -40,24 +42,25 @@ class DirectTransport:
         settings: UpstreamSettings,
         tls_context: ssl.SSLContext | None = None,
         resolve: Resolve | None = None,
+        clock: Callable[[], float] = monotonic,
     ) -> None:
-        self._head_bytes, self._body_bytes = settings.max_head_bytes, settings.max_body_bytes
-        self._stream_bytes, self._idle_s = settings.max_stream_bytes, settings.pool_idle_ms / 1000
+        self._whole_limits = AnswerLimits(settings.max_head_bytes, settings.max_body_bytes)
+        self._stream_limits = AnswerLimits(settings.max_head_bytes, settings.max_stream_bytes)
+        self._idle_s = settings.pool_idle_ms / 1000
         self._connector = Connector(settings, tls_context, resolve)
-        self._pool = Pool(settings.pool_idle_connections, self._idle_s)
+        self._pool = Pool(settings.pool_idle_connections, self._idle_s, clock)
 
     async def open_response(self, request: WireRequest) -> DirectResponse:
         """Send the request and wait for the answer's head; see `domain.upstream.Transport`."""
         # With an idle connection and a ready socket, the first wait would come after the request was sent.
         await trio.lowlevel.checkpoint_if_cancelled()
-        route = find_reachable_route(request.url, request.allow_private_addresses)
-        message = encode_request(request, route)
-        connection = self._pool.take(route.origin, trio.current_time())
+        origin, message = encode_request(request)
+        connection = self._pool.take(origin)
         is_reused = connection is not None
         if connection is None:
-            connection = await self._connect(route.origin)
+            connection = await self._connect(origin)
         while True:
-            answer = Answer(self._head_bytes, self._stream_bytes if request.is_stream else self._body_bytes)
+            answer = Answer(self._stream_limits if request.is_stream else self._whole_limits)
             try:
                 try:
                     # Usually the socket's buffer takes everything at once; a wait would cost a nursery.
@@ -77,23 +80,26 @@ class DirectTransport:
                 if not is_reused or answer.has_begun or not isinstance(error, UpstreamBroken):
                     raise
             else:
-                return DirectResponse(connection, answer, self._pool, may_reuse=was_sent)
+                if not was_sent:
+                    # Rule 3.
+                    answer.keeps_alive = False
+                return DirectResponse(connection, answer, self._pool)
             # Rule 2.
-            message = encode_request(request, route)
-            connection, is_reused = await self._connect(route.origin), False
+            origin, message = encode_request(request)
+            connection, is_reused = await self._connect(origin), False
 
     async def prewarm(self, url: str, count: int, allow_private: bool = False) -> int:
         """Open connections until `count` are idle for the URL's origin; returns how many are. A failed one is
         missing."""
         origin = find_reachable_route(url, allow_private).origin
-        self._pool.prune(trio.current_time())
+        self._pool.prune()
 
         async def open_one() -> None:
             try:
                 connection = await self._connect(origin)
             except (UpstreamUnreachable, OutOfResources):
                 return
-            self._pool.give_back(connection, trio.current_time())
+            self._pool.give_back(connection)
 
         async with trio.open_nursery() as nursery:
             for _ in range(count - self._pool.count_idle(origin)):
@@ -104,7 +110,7 @@ class DirectTransport:
         """Close idle connections after their limit, also without calls. A background task; runs until cancelled."""
         while True:
             await trio.sleep(self._idle_s)
-            self._pool.prune(trio.current_time())
+            self._pool.prune()
 
     async def aclose(self) -> None:
         """Close every connection; see `domain.upstream.Transport`. Never waits."""

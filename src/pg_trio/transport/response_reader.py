@@ -8,7 +8,7 @@ from types import MappingProxyType
 import trio
 
 from pg_trio.errors import UpstreamBroken
-from pg_trio.transport.answer import Answer
+from pg_trio.transport.answer import Answer, HeadersAsText
 from pg_trio.transport.content_coding import BodyDecoder, decoder_for
 from pg_trio.transport.pool import Pool
 from pg_trio.transport.upstream_connection import Connection
@@ -26,14 +26,14 @@ class DirectResponse:
     _decoder: BodyDecoder | None = None
     _connection: Connection | None = None
 
-    def __init__(self, connection: Connection, answer: Answer, pool: Pool, *, may_reuse: bool) -> None:
+    def __init__(self, connection: Connection, answer: Answer, pool: Pool) -> None:
         self._answer = answer
         self._pool = pool
-        self._may_reuse = may_reuse
         self.status = answer.status
-        self.headers: Mapping[str, str] = answer.headers()
-        if b"content-encoding" in answer.fields:
-            self._decoder = decoder_for(self.headers["content-encoding"], answer.max_body_bytes)
+        self.headers: Mapping[str, str] = HeadersAsText(answer)
+        # In any case, its name has so many bytes: few other names do, and in most answers none has.
+        if len(b"content-encoding") in map(len, answer.sent_fields) and b"content-encoding" in answer.fields:
+            self._decoder = decoder_for(self.headers["content-encoding"], answer.limits.body_bytes)
         if answer.is_whole:
             self._release(connection)
         else:
@@ -94,7 +94,7 @@ class DirectResponse:
     def _release(self, connection: Connection) -> None:
         answer = self._answer
         answer.let_go()
-        if self._may_reuse and answer.allows_reuse:
-            self._pool.give_back(connection, trio.current_time())
+        if answer.is_whole and answer.keeps_alive:
+            self._pool.give_back(connection)
         else:
             connection.close()

@@ -1,6 +1,7 @@
 """The route of a URL, and the bytes of a request.
 
-Every call needs both, with few different inputs, so both are cached: a route by its URL, a head by its lines.
+Every call needs both, with few different inputs, so both are cached: a route by its URL, and where a request goes with
+its head's constant lines by what these are made of.
 """
 
 from __future__ import annotations
@@ -85,13 +86,15 @@ def find_reachable_route(url: str, allow_private: bool) -> UrlRoute:
         raise UpstreamUnreachable("no connection: the base URL has no host that can be looked up") from exc
 
 
-def encode_request(request: WireRequest, route: UrlRoute) -> bytes:
-    """The request's head and body as wire bytes, in one piece for one write.
+def encode_request(request: WireRequest) -> tuple[Origin, bytes]:
+    """Where the request goes, and its head and body as wire bytes, in one piece for one write.
 
-    Raises: ValueError if a header cannot stand in a head, or is one of those that only the transport sets.
+    Raises: UpstreamUnreachable; ValueError if a header cannot stand in a head, or is one of those that only the
+    transport sets.
     """
-    body, head = request.body, _head(request.method, route, tuple(request.headers))
-    return b"%b%bcontent-length: %d\r\n\r\n%b" % (head, request.lines, len(body), body)
+    origin, head = _head(request.method, request.url, request.allow_private_addresses, tuple(request.headers))
+    body = request.body
+    return origin, b"%b%bcontent-length: %d\r\n\r\n%b" % (head, request.lines, len(body), body)
 
 
 def list_headers(request: WireRequest) -> list[tuple[str, str]]:
@@ -108,9 +111,10 @@ def _read_host(host: str) -> str:
 
 
 @lru_cache(maxsize=1024)
-def _head(method: str, route: UrlRoute, headers: tuple[tuple[str, str], ...]) -> bytes:
+def _head(method: str, url: str, allow_private: bool, headers: tuple[tuple[str, str], ...]) -> tuple[Origin, bytes]:
+    route = find_reachable_route(url, allow_private)
     lines = [_header_line(name, value) for name, value in headers]
-    return b"".join([_first_lines(method, route), *lines])
+    return route.origin, b"".join([_first_lines(method, route), *lines])
 
 
 def _first_lines(method: str, route: UrlRoute) -> bytes:

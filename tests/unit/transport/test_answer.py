@@ -7,7 +7,7 @@ from itertools import repeat
 import pytest
 
 from pg_trio.errors import UpstreamBroken, UpstreamNonsense
-from pg_trio.transport.answer import Answer
+from pg_trio.transport.answer import Answer, AnswerLimits
 
 PLAIN = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 5\r\n\r\nhello"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2;x=y\r\nhe\r\n3\r\nllo\r\n0\r\nX-Trailer: 1\r\n\r\n"
@@ -23,7 +23,7 @@ def feed_all(answer: Answer, *pieces: bytes) -> None:
 
 
 def make_answer(max_head_bytes: int = 1024, max_body_bytes: int = 1024) -> Answer:
-    return Answer(max_head_bytes, max_body_bytes)
+    return Answer(AnswerLimits(max_head_bytes, max_body_bytes))
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_every_cut_reads_alike(wire: bytes, status: int, body: bytes, allows_reu
             taken += answer.take_body()
 
         assert (status, body, True) == (answer.status, taken, answer.is_whole)
-        assert allows_reuse is answer.allows_reuse
+        assert allows_reuse is answer.keeps_alive
 
 
 @pytest.mark.parametrize("wire", [PLAIN, CHUNKED, AFTER_INTERIM, EMPTY], ids=["length", "chunks", "interim", "empty"])
@@ -127,7 +127,7 @@ def test_every_cut_of_odd_head_is_read_and_not_reused(head: bytes, body: bytes) 
         feed_all(answer, wire[:cut], wire[cut:])
 
         assert (200, b"hello", True) == (answer.status, answer.take_body(), answer.is_whole)
-        assert not answer.allows_reuse
+        assert not answer.keeps_alive
 
 
 def test_odd_head_without_end_is_broken() -> None:
@@ -161,7 +161,7 @@ def test_answer_without_length_ends_with_connection() -> None:
     answer.feed(b"lo")
     answer.feed(b"")
 
-    assert (b"hello", True, False) == (answer.take_body(), answer.is_whole, answer.allows_reuse)
+    assert (b"hello", True, False) == (answer.take_body(), answer.is_whole, answer.keeps_alive)
 
 
 def test_unknown_transfer_coding_never_ends() -> None:
@@ -201,7 +201,7 @@ def test_trailers_are_not_headers() -> None:
 
 
 def test_names_are_in_lower_case_and_the_last_value_holds() -> None:
-    answer = Answer(1000, 1000)
+    answer = make_answer()
 
     answer.feed(b"HTTP/1.1 200 OK\r\nRetry-After: 1\r\nX-A: 1\r\nretry-after: 2\r\nContent-Length: 0\r\n\r\n")
 

@@ -118,11 +118,11 @@ class Exchange:
         if trace is not None:
             request = add_lines(request, trace.tell_call(candidate, attempt.started_at))
         response = await transport.open_response(request)
-        try:
-            body = response.receive_nowait()
-            if body is None or len(body) > LARGE_BYTES:
-                return await self.read_reply(adapter, response, candidate, body or b"")
+        body = response.receive_nowait()
+        if body is not None and len(body) <= LARGE_BYTES:
             return adapter.read_reply(response.status, response.headers, body, candidate, now_s=self.now_s())
+        try:
+            return await self.read_reply(adapter, response, candidate, body or b"")
         finally:
             await response.aclose()
 
