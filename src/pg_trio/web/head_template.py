@@ -7,6 +7,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Self, TypeAlias
 
+from attrs import field
+
 from pg_trio.domain.authorization import Authorization
 from pg_trio.domain.call import NO_FIELDS, RequestHead, RequestOrigin
 from pg_trio.domain.request_id import new_request_id
@@ -39,6 +41,11 @@ class HeadTemplate:
     outlives: bool = False
     # `Idempotency-Key`, as it came.
     idempotency_key: bytes | None = None
+    is_rare: bool = field(init=False)
+
+    @is_rare.default
+    def _find_rare(self) -> bool:
+        return bool(self.cors) or self.outlives
 
     @classmethod
     def read(
