@@ -19,7 +19,7 @@ from typing import Any, TypeAlias
 
 from attrs import evolve
 
-from pg_trio.domain.limits import LimitPolicy, LimitsLeft, LimitState
+from pg_trio.domain.limits import NO_LIMITS, LimitPolicy, LimitsLeft, LimitState
 from pg_trio.domain.stage_times import StageTimes
 from pg_trio.domain.value import value
 from pg_trio.surfaces.http_answer import ANSWER_FIELDS, AnswerLines
@@ -55,6 +55,8 @@ class _Kind:
 def openai_lines(times: StageTimes, limits: Sequence[LimitState]) -> AnswerLines:
     """The lines of an answer with OpenAI's own: its time, the standard's limits (limit_headers.py), then OpenAI's."""
     spent_ms = sum(times.durations_ms)
+    if limits is NO_LIMITS:
+        return _FIELDS_AND_TIME, (spent_ms,)
     if type(limits) is LimitsLeft:
         kind = _single_kind(limits.policies)
         shown: tuple[Any, ...] = tuple(chain.from_iterable(limits.left))

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pg_trio.domain.limits import LimitPolicy, LimitsLeft, LimitState
+from pg_trio.domain.limits import NO_LIMITS, LimitPolicy, LimitsLeft, LimitState
 from pg_trio.domain.stage_times import StageTimes
 from pg_trio.surfaces.http_answer import ANSWER_FIELDS, AnswerLines, limit_lines
 from pg_trio.surfaces.limit_headers import render_limits
@@ -78,7 +78,7 @@ def test_what_nobody_counted_is_told_by_the_standard_alone() -> None:
     assert render_limits([LimitState(AT_ONCE)]) == _openai_lines([LimitState(AT_ONCE)])
 
 
-@pytest.mark.parametrize("states", [(), LimitsLeft((), ())])
+@pytest.mark.parametrize("states", [(), NO_LIMITS, LimitsLeft((), ())])
 def test_without_limits_there_are_no_lines(states: LimitsLeft) -> None:
     assert b"" == _openai_lines(states) == _further(limit_lines(states))
 
