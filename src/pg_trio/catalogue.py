@@ -157,7 +157,11 @@ class Catalogue:
             return self.find_for(caller, slug)
         if caller.token.grant is not None:
             return self._find_granted(caller, model, self.find_model)
-        return self.find_model(caller.project, model)
+        try:
+            # Most name a slug.
+            return self._plans[caller.project][model]
+        except KeyError:
+            return self.find_model(caller.project, model)
 
     def _find_granted(self, caller: Caller, name: str, find: Callable[[Project, str], EndpointPlan]) -> EndpointPlan:
         """What a client token may call by this name."""

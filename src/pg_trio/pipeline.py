@@ -127,7 +127,7 @@ class Pipeline:
         recorder.stage_began("read")
         call.surface.check_head(head)
         if has_body:
-            if plan is None:
+            if plan is None and (head.timeout_ms or head.read_timeout):
                 deadline.hold_client_limit()
             body = await call.receive_body(self.settings.max_body_bytes)
         else:
@@ -147,8 +147,8 @@ class Pipeline:
         if plan is None:
             if request.stream and call.surface.always_streams:
                 deadline.drop_sdk_limit()
-            recorder.slug_read(request.endpoint or request.model or "")
-            plan = self.catalogue.find_named(caller, request.endpoint, request.model or "")
+            recorder.slug_read(name := request.endpoint or request.model or "")
+            plan = self.catalogue.find_named(caller, request.endpoint, name)
             recorder.endpoint_found(plan.endpoint)
             deadline.start(plan.endpoint)
         return ReceivedRequest(call, caller, plan, request, size, deadline, recorder)

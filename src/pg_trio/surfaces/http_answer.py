@@ -7,19 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import chain
 from typing import TypeAlias
 from uuid import UUID
 
 from pg_trio.domain.call import EmbeddingAnswer, WholeAnswer
 from pg_trio.domain.guardrails import GuardrailVerdict, verdicts_text
-from pg_trio.domain.limits import LimitState
+from pg_trio.domain.limits import NO_LIMITS, LimitPolicy, LimitsLeft, LimitState
 from pg_trio.domain.log_row import AttemptRow
 from pg_trio.domain.stage_times import StageTimes
 from pg_trio.domain.value import value
 from pg_trio.errors import GatewayError, RateLimited
-from pg_trio.surfaces.limit_headers import render_limits
+from pg_trio.surfaces.limit_headers import render_limits, standard_format
 
 HeaderList: TypeAlias = list[tuple[bytes, bytes]]
+# All header lines of an answer: their format, which begins with ANSWER_FIELDS, and what it shows after those.
+AnswerLines: TypeAlias = tuple[bytes, tuple[object, ...]]
 
 
 @value(slots=True)
@@ -51,33 +54,56 @@ class Tries:
     times: StageTimes
 
 
-_ANSWER_FIELDS = (
+ANSWER_FIELDS = (
     b"content-type: application/json\r\n"
     b"x-request-id: %b\r\n"
     b"x-pg-provider: %b\r\n"
     b"x-pg-model: %b\r\n"
     b"x-pg-attempts: %d\r\n"
     b"server-timing: %b\r\n"
-    b"%b"
 )
 _TRIES_FIELDS = b"x-pg-provider: %b\r\nx-pg-model: %b\r\nx-pg-attempts: %d\r\nserver-timing: %b\r\n"
 
 
-def make_answer(answer: WholeAnswer | EmbeddingAnswer, request_id: str, lines: bytes, body: bytes) -> HttpAnswer:
-    """The answer of a success. `body` is JSON; `lines` are the header lines of its limits, and the surface's own."""
-    fields = _ANSWER_FIELDS % (
+def make_answer(answer: WholeAnswer | EmbeddingAnswer, request_id: str, lines: AnswerLines, body: bytes) -> HttpAnswer:
+    """The answer of a success. `body` is JSON; `lines` has the header lines of its limits, and the surface's own."""
+    form, shown = lines
+    shared = (
         request_id.encode("ascii"),
         answer.provider.encode("ascii"),
         header_text(answer.reply.model),
         len(answer.attempts),
         answer.times.as_server_timing(),
-        lines,
     )
+    fields = form % (shared + shown)
     if answer.session_id is not None:
         fields += b"x-pg-session-id: %b\r\n" % str(answer.session_id).encode("ascii")
     if answer.verdicts:
         fields += render_verdicts(answer.verdicts)
     return HttpAnswer(200, fields, body)
+
+
+def more_lines(lines: bytes) -> AnswerLines:
+    """The lines of an answer that has these, too."""
+    return ANSWER_FIELDS + b"%b", (lines,)
+
+
+def limit_lines(limits: Sequence[LimitState]) -> AnswerLines:
+    """The lines of an answer that has no others than those of its limits."""
+    if limits is NO_LIMITS:
+        return ANSWER_FIELDS, ()
+    if type(limits) is LimitsLeft:
+        shown = tuple(chain.from_iterable(limits.left))
+        if None not in shown:
+            # As `render_limits` writes them.
+            return _limits_format(limits.policies), shown
+    return more_lines(render_limits(limits) if limits else b"")
+
+
+# As many as `standard_format` keeps.
+@lru_cache(maxsize=10_000)
+def _limits_format(policies: tuple[LimitPolicy, ...]) -> bytes:
+    return ANSWER_FIELDS + (standard_format(policies) if policies else b"")
 
 
 def render_verdicts(verdicts: Sequence[GuardrailVerdict]) -> bytes:

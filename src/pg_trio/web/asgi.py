@@ -64,6 +64,7 @@ Attach: TypeAlias = Callable[[RequestHead, Send], Attachment[AsgiEvent]]
 
 # `GET /api/{uuid}/v1/models/{id}`, as long as a model's id may be when each of its bytes is encoded.
 _MODEL_PATH = re.compile(rb"/api/[0-9A-Za-z-]{1,64}/v1/models/[!-$&-.0-~%]{1,768}")
+_NO_HEAD = object()
 NOT_RUNNING = "the application was called before its lifespan started"
 
 
@@ -80,16 +81,19 @@ class Gateway(Protocol):
 class Client:
     """What is known of a client while its connection lasts: above all, what its last call asked for.
 
-    `alike` is the server's object for requests whose heads are like that call's, None where it has none. `template` is
-    what those heads say.
+    `alike` is the server's object for requests whose heads are like that call's; where it has none, an object that no
+    request has. `template` is what those heads say.
     """
 
     __slots__ = ("alike", "lasting", "template")
 
     def __init__(self, lasting: object) -> None:
         self.lasting = lasting
-        self.alike: object = None
-        self.template: HeadTemplate | None = None
+
+    def note_head(self, alike: object, template: HeadTemplate) -> None:
+        """This is what it asks for."""
+        self.alike = _NO_HEAD if alike is None else alike
+        self.template = template
 
 
 class GatewayRoutes:
@@ -134,35 +138,38 @@ class GatewayRoutes:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI scope."""
-        extensions = scope.get("extensions")
-        given: ServerLink | None = None if extensions is None else extensions.get(EXTENSION)
-        link = given or ServerLink(trio.current_time())
+        try:
+            link: ServerLink = scope["extensions"][EXTENSION]
+        except (KeyError, TypeError):
+            link = ServerLink(trio.current_time())
         slot, alike = link.client, link.alike
         client: Client | None = None if slot is None else slot.value
-        if client is not None and alike is not None and client.alike is alike:
+        if client is not None and client.alike is alike:
             template = client.template
         else:
-            client, template = None, self._find_template(scope, link)
-        if template is None:
-            await self._find_other(scope)(scope, receive, send)
-            return
+            client, found = None, self._find_template(scope, link)
+            if found is None:
+                await self._find_other(scope)(scope, receive, send)
+                return
+            template = found
         head = template.make_head(link.head_at)
         # The server answers under the same id where it must answer in our place.
         link.request_id = head.request_id
         call = AsgiCall(head, template.surface, scope["headers"], receive, send, link)
-        # A stream would keep them to its end.
-        del scope, extensions
-        if template.cors:
-            call.cors = template.cors
-        if template.outlives:
-            call = self._prepare_owned(call, template)
-        if slot is None or call.is_owned or self._attach is not None:
-            await self._serve_attached(call)
-            return
+        # A stream would keep it to its end.
+        del scope
+        if template.is_rare:
+            call = self._prepare_rare(call, template)
+            if call.is_owned:
+                await self._serve_attached(call)
+                return
+        if client is None:
+            if slot is None or self._attach is not None:
+                await self._serve_attached(call)
+                return
+            client = self._meet(slot, alike, template)
         # Our own server cancels us when the client leaves, and takes an answer whole: a DirectAttachment and `_answer`,
         # inlined.
-        if client is None:
-            client = self._meet(slot, alike, template)
         assert self.gateway is not None, NOT_RUNNING
         try:
             whole = await self.gateway.answer(call, client.lasting)
@@ -226,10 +233,12 @@ class GatewayRoutes:
             return evolve(template, outlives=True)
         return template
 
-    def _prepare_owned(self, call: AsgiCall, template: HeadTemplate) -> AsgiCall:
-        """The call, if its work may outlive its client: for a resumable stream, or with an `Idempotency-Key`."""
+    def _prepare_rare(self, call: AsgiCall, template: HeadTemplate) -> AsgiCall:
+        """The call, with its further header lines. Its work may outlive its client: for a resumable stream, or with an
+        `Idempotency-Key`."""
+        call.cors = template.cors
         running = None if self.streams is None else self.streams.gateway
-        if running is None:
+        if running is None or not template.outlives:
             return call
         if (key := template.idempotency_key) is not None and not call.surface.only_counts:
             call = IdempotentCall.of(call, key, running)
@@ -266,7 +275,7 @@ class GatewayRoutes:
         if client is None:
             assert self.gateway is not None, NOT_RUNNING
             client = slot.value = Client(slot.keep(self.gateway.make_lasting_scope()))
-        client.alike, client.template = alike, template
+        client.note_head(alike, template)
         return client
 
     async def _answer(self, call: AsgiCall) -> HttpAnswer | None:

@@ -13,7 +13,7 @@ from pg_trio.domain.call import Kept, Progress, RequestHead
 from pg_trio.domain.chat import ChatRequest, FinishReason, Usage
 from pg_trio.domain.events import Event
 from pg_trio.domain.kept_answer import AnswerEnd
-from pg_trio.domain.limits import LimitState
+from pg_trio.domain.limits import NO_LIMITS, LimitState
 from pg_trio.domain.log_row import AttemptRow
 from pg_trio.domain.project import Endpoint
 from pg_trio.domain.server_link import ServerLink
@@ -60,7 +60,7 @@ class AsgiCall:
     # Header lines for browsers of other origins.
     cors = b""
     # What is left of the limits that the request counted against; empty where there are none.
-    limits: Sequence[LimitState] = ()
+    limits: Sequence[LimitState] = NO_LIMITS
     # What a failure answers with; None if no candidate was asked.
     tries: Tries | None = None
     # Its body's share of the bytes in flight, where it is large.

@@ -9,17 +9,16 @@ import orjson
 
 from pg_trio.domain.call import WholeAnswer
 from pg_trio.domain.guardrails import describe_verdicts
-from pg_trio.domain.limits import LimitState
+from pg_trio.domain.limits import NO_LIMITS, LimitState
 from pg_trio.domain.log_row import AttemptRow
 from pg_trio.errors import DeadlineExceeded, GatewayError, Overloaded, ProviderCallFailed, error_body
-from pg_trio.surfaces.http_answer import HttpAnswer, Tries, make_answer, make_failure
-from pg_trio.surfaces.limit_headers import render_limits
+from pg_trio.surfaces.http_answer import HttpAnswer, Tries, limit_lines, make_answer, make_failure
 from pg_trio.surfaces.openai_shapes import call_objects, completion_id, reasoning_object, usage_object
 
 
-def render_answer(answer: WholeAnswer, limits: Sequence[LimitState] = ()) -> HttpAnswer:
+def render_answer(answer: WholeAnswer, limits: Sequence[LimitState] = NO_LIMITS) -> HttpAnswer:
     """The contract's success body and headers."""
-    reply = answer.reply
+    reply, request_id = answer.reply, str(answer.request_id)
     body: dict[str, object] = {
         "ok": True,
         "id": completion_id(reply.id),
@@ -34,14 +33,13 @@ def render_answer(answer: WholeAnswer, limits: Sequence[LimitState] = ()) -> Htt
         body["tool_calls"] = call_objects(reply)
     body["finish_reason"] = reply.finish_reason
     body["usage"] = usage_object(answer.usage)
-    request_id = str(answer.request_id)
     meta: dict[str, object] = {"request_id": request_id}
     if answer.session_id is not None:
         meta["session_id"] = str(answer.session_id)
     if answer.tells_verdicts:
         meta["guardrails"] = describe_verdicts(answer.verdicts)
     body["meta"] = meta
-    return make_answer(answer, request_id, render_limits(limits) if limits else b"", orjson.dumps(body))
+    return make_answer(answer, request_id, limit_lines(limits), orjson.dumps(body))
 
 
 def render_error(

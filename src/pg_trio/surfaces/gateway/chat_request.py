@@ -32,7 +32,7 @@ from pg_trio.domain.options import NO_OPTIONS, Options
 from pg_trio.errors import BadRequest
 from pg_trio.surfaces.reading.chat_messages import read_messages
 from pg_trio.surfaces.reading.field_checks import read_flag, read_session_id
-from pg_trio.surfaces.reading.json_body import check_depth, literal_keys, parse_object
+from pg_trio.surfaces.reading.json_body import ESCAPED, check_depth, check_once, literal_keys, parse_object
 from pg_trio.surfaces.reading.tool_fields import read_effort, read_response_format, read_tool_choice, read_tools
 
 KNOWN_FIELDS = (
@@ -49,6 +49,7 @@ KNOWN_FIELDS = (
 )
 
 _KEYS = literal_keys(KNOWN_FIELDS)
+_MESSAGE = _KEYS["message"]
 
 
 def read_chat_request(body: bytes, limits: ReadLimits, head: RequestHead) -> ChatRequest:
@@ -56,7 +57,18 @@ def read_chat_request(body: bytes, limits: ReadLimits, head: RequestHead) -> Cha
 
     Raises: BadRequest naming the field; SessionIdInvalid if `session_id` is not a UUID in its usual form.
     """
-    fields = parse_object(body, limits.max_json_depth, _KEYS)
+    fields, last = parse_object(body), body.rfind
+    message = fields.get("message")
+    if (
+        len(fields) == 1
+        and type(message) is str
+        and head.slug is not None
+        and last(_MESSAGE, 0, last(_MESSAGE)) < 0
+        and last(ESCAPED) < 0
+    ):
+        # Nearly always: one text, in a key that is there once (as `check_once` sees it).
+        return ChatRequest((Message("user", message),), fields)
+    check_once(fields, body, limits.max_json_depth, _KEYS)
     is_flat = fields.keys() <= _FLAT_FIELDS
     if not is_flat:
         check_depth(fields, body, limits.max_json_depth)

@@ -19,12 +19,15 @@ from typing import Any, TypeAlias
 
 from attrs import evolve
 
-from pg_trio.domain.limits import LimitPolicy, LimitsLeft, LimitState
+from pg_trio.domain.limits import NO_LIMITS, LimitPolicy, LimitsLeft, LimitState
+from pg_trio.domain.stage_times import StageTimes
 from pg_trio.domain.value import value
+from pg_trio.surfaces.http_answer import ANSWER_FIELDS, AnswerLines
 from pg_trio.surfaces.limit_headers import render_limits, standard_format
 
 # A client is told of these two kinds, by the unit of the limit's policy.
 _KINDS = {None: b"requests", "tokens": b"tokens"}
+_PROCESSING = b"openai-processing-ms: %d\r\n"
 _OPENAI = (
     b"x-ratelimit-limit-%(kind)b: %(quota)d\r\nx-ratelimit-remaining-%(kind)b: %%d\r\n"
     b"x-ratelimit-reset-%(kind)b: %%b\r\n"
@@ -33,6 +36,8 @@ _ANTHROPIC = (
     b"anthropic-ratelimit-%(kind)b-limit: %(quota)d\r\nanthropic-ratelimit-%(kind)b-remaining: %%d\r\n"
     b"anthropic-ratelimit-%(kind)b-reset: %%b\r\n"
 )
+
+_FIELDS_AND_TIME = ANSWER_FIELDS + _PROCESSING
 
 # A limit: its place among the request's, its quota, its window in seconds, and its lines.
 _Row: TypeAlias = tuple[int, int, int, bytes]
@@ -47,17 +52,26 @@ class _Kind:
     has_all: bool
 
 
-def render_all_limits(states: Sequence[LimitState]) -> bytes:
-    """The header lines of an answer: the standard's (limit_headers.py), then OpenAI's. Empty without limits."""
-    limits = states if type(states) is LimitsLeft else LimitsLeft.of(states)
-    kind = _single_kind(limits.policies)
-    shown: tuple[Any, ...] = tuple(chain.from_iterable(limits.left))
-    if kind is None or None in shown:
-        return render_limits(limits) + render_openai_limits(limits) if limits else b""
-    left = shown[::2]
-    # As `_render` does it; but here one formatting operation writes all lines.
-    _, (_, quota, window_s, lines), has_left = min(zip(map(truediv, left, kind.quotas), kind.rows, left))  # noqa: B905
-    return lines % (*shown, has_left, _duration(-(-(quota - has_left) * window_s // quota)))
+def openai_lines(times: StageTimes, limits: Sequence[LimitState]) -> AnswerLines:
+    """The lines of an answer with OpenAI's own: its time, the standard's limits (limit_headers.py), then OpenAI's."""
+    spent_ms = sum(times.durations_ms)
+    if limits is NO_LIMITS:
+        return _FIELDS_AND_TIME, (spent_ms,)
+    if type(limits) is LimitsLeft:
+        kind = _single_kind(limits.policies)
+        shown: tuple[Any, ...] = tuple(chain.from_iterable(limits.left))
+        if kind is not None and None not in shown:
+            left = shown[::2]
+            # As `_render` does it.
+            _, (_, quota, window_s, form), has_left = min(zip(map(truediv, left, kind.quotas), kind.rows, left))  # noqa: B905
+            return form, (spent_ms, *shown, has_left, _duration(-(-(quota - has_left) * window_s // quota)))
+    lines = render_limits(limits) + render_openai_limits(limits) if limits else b""
+    return _FIELDS_AND_TIME + b"%b", (spent_ms, lines)
+
+
+def processing_ms(times: StageTimes) -> bytes:
+    """The header line `openai-processing-ms`: the time from the request's head to its answer's."""
+    return _PROCESSING % sum(times.durations_ms)
 
 
 def render_openai_limits(states: Sequence[LimitState]) -> bytes:
@@ -104,12 +118,12 @@ def _kinds_of(policies: tuple[LimitPolicy, ...], form: bytes) -> list[_Kind]:
 
 @lru_cache(maxsize=10_000)
 def _single_kind(policies: tuple[LimitPolicy, ...]) -> _Kind | None:
-    """The kind of all these limits, whose lines have the standard's before them; None if there are more kinds."""
+    """The kind of all these limits, with all lines of an answer; None if there are more kinds."""
     kinds = _kinds_of(policies, _OPENAI)
     if len(kinds) != 1 or not kinds[0].has_all:
         return None
-    standard = standard_format(policies)
-    return evolve(kinds[0], rows=tuple((*row[:3], standard + row[3]) for row in kinds[0].rows))
+    before = _FIELDS_AND_TIME + standard_format(policies)
+    return evolve(kinds[0], rows=tuple((*row[:3], before + row[3]) for row in kinds[0].rows))
 
 
 # A day's seconds, of which a minute's are the usual ones.

@@ -5,6 +5,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -695,6 +696,17 @@ def test_any_damage_is_read_or_refused(body: dict[str, Any], at: int, damage: by
     raw = json.dumps(body).encode()
 
     read_or_refuse(raw[:at] + damage + raw[at + 1 :])
+
+
+@given(JSON_VALUES | st.text())
+def test_a_lone_message_is_read_as_beside_a_null_field(message: Any) -> None:
+    def read_any(body: dict[str, Any]) -> ChatRequest | str:
+        try:
+            return evolve(read(body), body={})
+        except BadRequest as refused:
+            return refused.text
+
+    assert read_any({"message": message, "stream": None}) == read_any({"message": message})
 
 
 @given(VALID)

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fractions import Fraction
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pg_trio.domain.limits import LimitPolicy, LimitsLeft, LimitState
+from pg_trio.domain.limits import NO_LIMITS, LimitPolicy, LimitsLeft, LimitState
+from pg_trio.domain.stage_times import StageTimes
+from pg_trio.surfaces.http_answer import ANSWER_FIELDS, AnswerLines, limit_lines
 from pg_trio.surfaces.limit_headers import render_limits
-from pg_trio.surfaces.v1.model_limits import render_all_limits, render_anthropic_limits, render_openai_limits
+from pg_trio.surfaces.v1.model_limits import (
+    openai_lines,
+    processing_ms,
+    render_anthropic_limits,
+    render_openai_limits,
+)
 
 MINUTE = LimitPolicy("minute", 600, 60)
 HOUR = LimitPolicy("hour", 10_000, 3600)
@@ -45,14 +53,34 @@ def test_anthropic_is_told_the_moment() -> None:
     assert "2027-01-15T08:00:30Z" == lines["anthropic-ratelimit-tokens-reset"]
 
 
+TIMES = StageTimes(("auth", "read"), (1.25, 2.5))
+
+
+def _further(lines: AnswerLines) -> bytes:
+    """The header lines behind those of every answer."""
+    form, shown = lines
+    fields = ("id", "openai", "model", 1, "auth;dur=1.250")
+    said = [one.encode() if isinstance(one, str) else one for one in fields]
+    rendered, shared = form % (*said, *shown), ANSWER_FIELDS % tuple(said)
+    assert rendered.startswith(shared)
+    return rendered[len(shared) :]
+
+
+def _openai_lines(states: Sequence[LimitState]) -> bytes:
+    """The header lines of an answer on `/v1`, without its time."""
+    lines, time = _further(openai_lines(TIMES, states)), processing_ms(TIMES)
+    assert b"openai-processing-ms: 3\r\n" == time == lines[: len(time)]
+    return lines[len(time) :]
+
+
 def test_what_nobody_counted_is_told_by_the_standard_alone() -> None:
     assert b"" == render_openai_limits([LimitState(AT_ONCE)])
-    assert render_limits([LimitState(AT_ONCE)]) == render_all_limits([LimitState(AT_ONCE)])
+    assert render_limits([LimitState(AT_ONCE)]) == _openai_lines([LimitState(AT_ONCE)])
 
 
-@pytest.mark.parametrize("states", [(), LimitsLeft((), ())])
+@pytest.mark.parametrize("states", [(), NO_LIMITS, LimitsLeft((), ())])
 def test_without_limits_there_are_no_lines(states: LimitsLeft) -> None:
-    assert b"" == render_all_limits(states)
+    assert b"" == _openai_lines(states) == _further(limit_lines(states))
 
 
 _QUOTAS = st.integers(1, 2**40)
@@ -71,9 +99,18 @@ def _states(draw: st.DrawFn) -> list[LimitState]:
 def test_an_answer_has_the_lines_of_both(states: list[LimitState]) -> None:
     expected = render_limits(states) + render_openai_limits(states) if states else b""
 
-    assert expected == render_all_limits(states)
+    assert expected == _openai_lines(states)
     left = LimitsLeft(tuple(one.policy for one in states), [(one.remaining, one.next_s) for one in states])
-    assert expected == render_all_limits(left)
+    assert expected == _openai_lines(left)
+
+
+@given(_states())
+def test_the_standards_lines_are_the_same_in_one_format(states: list[LimitState]) -> None:
+    expected = render_limits(states) if states else b""
+
+    assert expected == _further(limit_lines(states))
+    left = LimitsLeft(tuple(one.policy for one in states), [(one.remaining, one.next_s) for one in states])
+    assert expected == _further(limit_lines(left))
 
 
 @given(_states())

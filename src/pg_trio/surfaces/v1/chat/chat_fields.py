@@ -32,7 +32,14 @@ from pg_trio.surfaces.reading.field_checks import (
     read_number,
     read_strings,
 )
-from pg_trio.surfaces.reading.json_body import check_depth, check_levels, literal_keys, parse_object
+from pg_trio.surfaces.reading.json_body import (
+    ESCAPED,
+    check_depth,
+    check_levels,
+    check_once,
+    literal_keys,
+    parse_object,
+)
 from pg_trio.surfaces.reading.tool_fields import read_effort
 from pg_trio.surfaces.v1.chat.typed_fields import (
     read_audio,
@@ -53,19 +60,29 @@ _SEED = 2**63 - 1
 def read_chat_completion(body: bytes, limits: ReadLimits, head: RequestHead) -> ChatRequest:
     """The request in the body, for the model that it names. Raises: BadRequest naming the field, SessionIdInvalid."""
     max_depth = limits.max_json_depth
-    fields = parse_object(body, max_depth, _KEYS)
-    model, stream, messages = fields.get("model"), fields.get("stream"), None
+    fields, last = parse_object(body), body.rfind
+    model, messages = fields.get("model"), None
     if max_depth >= PLAIN_DEPTH:
         messages = read_plain_messages(fields.get("messages"), limits.max_messages)
+    is_plain = type(model) is str and model and not head.fields
     if (
         messages is not None
-        and fields.keys() <= _PLAIN_FIELDS
-        and type(model) is str
-        and model
-        and (stream is None or type(stream) is bool)
-        and not head.fields
+        and is_plain
+        and len(fields) == 2
+        and last(_MESSAGES, 0, last(_MESSAGES)) < 0
+        and last(_MODEL, 0, last(_MODEL)) < 0
+        and last(ESCAPED) < 0
     ):
-        # As most requests are.
+        # Nearly always: nothing else, and each key is there once (as `check_once` sees it).
+        return ChatRequest(messages, fields, None, False, None, (), None, NO_OPTIONS, model, NO_NEW_SESSION)
+    check_once(fields, body, max_depth, _KEYS)
+    stream = fields.get("stream")
+    if (
+        messages is not None
+        and is_plain
+        and fields.keys() <= _PLAIN_FIELDS
+        and (stream is None or type(stream) is bool)
+    ):
         return ChatRequest(messages, fields, None, stream is True, None, (), None, NO_OPTIONS, model, NO_NEW_SESSION)
     if messages is None:
         check_depth(fields, body, max_depth)
@@ -220,3 +237,4 @@ _REFUSED = frozenset({"functions", "function_call"})
 _PLAIN_FIELDS = frozenset({"model", "messages", "stream"})
 _KNOWN = _PLAIN_FIELDS | {"stream_options"} | _OPTION_READERS.keys() | _TOOL_READERS.keys()
 _KEYS = literal_keys([*_KNOWN, *_REFUSED])
+_MODEL, _MESSAGES = _KEYS["model"], _KEYS["messages"]

@@ -12,10 +12,10 @@ from pg_trio.domain.limits import LimitState
 from pg_trio.domain.project import Endpoint
 from pg_trio.domain.stage_times import StageTimes
 from pg_trio.surfaces.http_answer import HeaderList, split_fields
-from pg_trio.surfaces.v1.chat.chat_answer import processing_ms, render_answer
+from pg_trio.surfaces.v1.chat.chat_answer import render_answer
 from pg_trio.surfaces.v1.chat.chat_fields import read_chat_completion
 from pg_trio.surfaces.v1.chat.chat_stream import ChatStream
-from pg_trio.surfaces.v1.model_limits import render_openai_limits
+from pg_trio.surfaces.v1.model_limits import processing_ms, render_openai_limits
 from pg_trio.surfaces.v1.openai_errors import render_openai_error
 from pg_trio.surfaces.v1.routes import V1Surface
 

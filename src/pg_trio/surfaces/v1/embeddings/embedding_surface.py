@@ -19,8 +19,8 @@ from pg_trio.errors import (
     ParameterUnsupported,
 )
 from pg_trio.surfaces.http_answer import HttpAnswer, make_answer
-from pg_trio.surfaces.v1.chat.chat_answer import answer_lines
 from pg_trio.surfaces.v1.embeddings.embedding_request import read_embedding_request
+from pg_trio.surfaces.v1.model_limits import openai_lines
 from pg_trio.surfaces.v1.openai_errors import render_openai_error
 from pg_trio.surfaces.v1.routes import V1Surface
 
@@ -48,7 +48,7 @@ class EmbeddingsSurface(V1Surface):
 
     def render_answer(self, answer: EmbeddingAnswer, limits: Sequence[LimitState]) -> HttpAnswer:
         """OpenAI's list of embeddings, whose body is written already."""
-        return make_answer(answer, str(answer.request_id), answer_lines(answer.times, limits), answer.body)
+        return make_answer(answer, str(answer.request_id), openai_lines(answer.times, limits), answer.body)
 
     def open_stream(self, head: RequestHead, request: ChatRequest, endpoint: Endpoint) -> NoReturn:
         """Never called: no request for embeddings asks for a stream."""

@@ -23,7 +23,7 @@ from pg_trio.domain.events import text_of
 from pg_trio.domain.json_value import Json
 from pg_trio.domain.limits import LimitState
 from pg_trio.domain.native_fields import NativeStop
-from pg_trio.surfaces.http_answer import HttpAnswer, make_answer
+from pg_trio.surfaces.http_answer import HttpAnswer, make_answer, more_lines
 from pg_trio.surfaces.limit_headers import render_limits
 from pg_trio.surfaces.v1.model_limits import render_anthropic_limits
 
@@ -50,7 +50,7 @@ def render_message(answer: WholeAnswer, limits: Sequence[LimitState] = ()) -> Ht
         "content": _content_of(reply),
         **stop_object(reply.finish_reason, reply.stop, answer.request),
     }
-    return make_answer(answer, str(answer.request_id), _lines_of(answer, limits), orjson.dumps(body))
+    return make_answer(answer, str(answer.request_id), more_lines(_lines_of(answer, limits)), orjson.dumps(body))
 
 
 def render_count(answer: WholeAnswer, limits: Sequence[LimitState] = ()) -> HttpAnswer:

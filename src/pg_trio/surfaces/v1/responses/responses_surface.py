@@ -20,8 +20,7 @@ from pg_trio.errors import (
     SessionNotAccessible,
 )
 from pg_trio.surfaces.http_answer import HeaderList, split_fields
-from pg_trio.surfaces.v1.chat.chat_answer import processing_ms
-from pg_trio.surfaces.v1.model_limits import render_openai_limits
+from pg_trio.surfaces.v1.model_limits import processing_ms, render_openai_limits
 from pg_trio.surfaces.v1.openai_errors import render_openai_error
 from pg_trio.surfaces.v1.responses.response_answer import render_answer
 from pg_trio.surfaces.v1.responses.response_request import read_response_request

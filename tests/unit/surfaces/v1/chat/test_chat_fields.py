@@ -91,10 +91,13 @@ def test_messages_mean_the_same_with_null_fields(messages: Any) -> None:
     assert read({**body, "messages": with_nulls(messages)}) == read(body)
 
 
-@given(st.just("ask") | ODD, st.lists(PLAIN, max_size=3), st.booleans() | ODD)
-def test_fields_mean_the_same_beside_a_null_one(model: Any, messages: Any, stream: Any) -> None:
-    body = {"model": model, "messages": messages, "stream": stream}
+PLAIN_BODIES = st.fixed_dictionaries(
+    {"model": st.just("ask") | ODD, "messages": st.lists(PLAIN, max_size=3)}, optional={"stream": st.booleans() | ODD}
+)
 
+
+@given(PLAIN_BODIES)
+def test_fields_mean_the_same_beside_a_null_one(body: dict[str, Any]) -> None:
     assert read({**body, "temperature": None}) == read(body)
 
 
@@ -121,6 +124,16 @@ def test_no_field_is_there_twice(field: str, spell: Any) -> None:
 
     with pytest.raises(GatewayError, match=f"{field}: is there more than once"):
         CHAT.read(body.encode(), LIMITS, HEAD)
+
+
+@pytest.mark.parametrize("field", ["model", "messages"])
+@pytest.mark.parametrize("spell", [str, lambda field: f"\\u{ord(field[0]):04x}{field[1:]}"])
+def test_no_field_is_there_twice_beside_no_other(field: str, spell: Any) -> None:
+    fields = {"model": '"ask"', "messages": '[{"role":"user","content":"a"}]'}
+    members = [f'"{name}":{value}' for name, value in fields.items()] + [f'"{spell(field)}":{fields[field]}']
+
+    with pytest.raises(GatewayError, match=f"{field}: is there more than once"):
+        CHAT.read(f"{{{','.join(members)}}}".encode(), LIMITS, HEAD)
 
 
 @pytest.mark.parametrize("content", ['"model"', '"messages": "messages":', r"\u006dodel \u0000", 'a "stream":'])
