@@ -26,13 +26,11 @@ class StageTimes:
     overhead_ms: float = field(init=False, eq=False, repr=False)
     _text: bytes = field(init=False, eq=False, repr=False)
 
-    @overhead_ms.default
-    def _sum_overhead(self) -> float:
-        return sum(compress(self.durations_ms, works_of(self.stages)))
-
-    @_text.default
-    def _format_text(self) -> bytes:
-        return _text_format(self.stages) % (*self.durations_ms, self.overhead_ms)
+    def __attrs_post_init__(self) -> None:
+        text_format, works = _form_of(self.stages)
+        overhead_ms = sum(compress(self.durations_ms, works))
+        self.overhead_ms = overhead_ms  # type: ignore[misc] # only frozen for the type checker
+        self._text = text_format % (*self.durations_ms, overhead_ms)  # type: ignore[misc]
 
     def as_server_timing(self) -> bytes:
         """The value of `Server-Timing` (W3C Server Timing): `auth;dur=0.041, read;dur=0.012, overhead;dur=0.053`."""
@@ -51,14 +49,11 @@ _WAITING = frozenset({"provider", "repair", "stream"})
 
 # 64: more than the number of ways to fail.
 @lru_cache(maxsize=64)
-def _text_format(stages: tuple[str, ...]) -> bytes:
-    return b", ".join([b"%b;dur=%%.3f" % stage.encode("ascii") for stage in (*stages, "overhead")])
-
-
-@lru_cache(maxsize=64)
-def works_of(stages: tuple[str, ...]) -> tuple[bool, ...]:
-    """Of each stage, whether it is the gateway's own: it waits for no provider, and for no stream's end."""
-    return tuple([stage not in _WAITING for stage in stages])
+def _form_of(stages: tuple[str, ...]) -> tuple[bytes, tuple[bool, ...]]:
+    """The format of the stages' text, and of each whether it is the gateway's own: it waits for no provider, and for no
+    stream's end."""
+    texts = [b"%b;dur=%%.3f" % stage.encode("ascii") for stage in (*stages, "overhead")]
+    return b", ".join(texts), tuple([stage not in _WAITING for stage in stages])
 
 
 NO_TIMES = StageTimes((), ())
