@@ -9,12 +9,10 @@ from __future__ import annotations
 from functools import lru_cache
 from itertools import compress
 
-from attrs import field
-
-from pg_trio.domain.value import value
+from attrs import define, field
 
 
-@value(slots=True)
+@define(slots=True, unsafe_hash=True, init=False)
 class StageTimes:
     """Stages in the order they ran, with their durations in milliseconds.
 
@@ -23,14 +21,14 @@ class StageTimes:
 
     stages: tuple[str, ...]
     durations_ms: tuple[float, ...]
-    overhead_ms: float = field(init=False, eq=False, repr=False)
-    _text: bytes = field(init=False, eq=False, repr=False)
+    overhead_ms: float = field(eq=False, repr=False)
+    _text: bytes = field(eq=False, repr=False)
 
-    def __attrs_post_init__(self) -> None:
-        text_format, works = _form_of(self.stages)
-        overhead_ms = sum(compress(self.durations_ms, works))
-        self.overhead_ms = overhead_ms  # type: ignore[misc] # only frozen for the type checker
-        self._text = text_format % (*self.durations_ms, overhead_ms)  # type: ignore[misc]
+    def __init__(self, stages: tuple[str, ...], durations_ms: tuple[float, ...]) -> None:
+        text_format, works = _form_of(stages)
+        self.stages, self.durations_ms = stages, durations_ms
+        self.overhead_ms = overhead_ms = sum(compress(durations_ms, works))
+        self._text = text_format % (*durations_ms, overhead_ms)
 
     def as_server_timing(self) -> bytes:
         """The value of `Server-Timing` (W3C Server Timing): `auth;dur=0.041, read;dur=0.012, overhead;dur=0.053`."""
