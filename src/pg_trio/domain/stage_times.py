@@ -9,12 +9,10 @@ from __future__ import annotations
 from functools import lru_cache
 from itertools import compress
 
-from attrs import field
-
-from pg_trio.domain.value import value
+from attrs import define, field
 
 
-@value(slots=True)
+@define(slots=True, unsafe_hash=True, init=False)
 class StageTimes:
     """Stages in the order they ran, with their durations in milliseconds.
 
@@ -23,16 +21,14 @@ class StageTimes:
 
     stages: tuple[str, ...]
     durations_ms: tuple[float, ...]
-    overhead_ms: float = field(init=False, eq=False, repr=False)
-    _text: bytes = field(init=False, eq=False, repr=False)
+    overhead_ms: float = field(eq=False, repr=False)
+    _text: bytes = field(eq=False, repr=False)
 
-    @overhead_ms.default
-    def _sum_overhead(self) -> float:
-        return sum(compress(self.durations_ms, works_of(self.stages)))
-
-    @_text.default
-    def _format_text(self) -> bytes:
-        return _text_format(self.stages) % (*self.durations_ms, self.overhead_ms)
+    def __init__(self, stages: tuple[str, ...], durations_ms: tuple[float, ...]) -> None:
+        text_format, works = _form_of(stages)
+        self.stages, self.durations_ms = stages, durations_ms
+        self.overhead_ms = overhead_ms = sum(compress(durations_ms, works))
+        self._text = text_format % (*durations_ms, overhead_ms)
 
     def as_server_timing(self) -> bytes:
         """The value of `Server-Timing` (W3C Server Timing): `auth;dur=0.041, read;dur=0.012, overhead;dur=0.053`."""
@@ -51,14 +47,11 @@ _WAITING = frozenset({"provider", "repair", "stream"})
 
 # 64: more than the number of ways to fail.
 @lru_cache(maxsize=64)
-def _text_format(stages: tuple[str, ...]) -> bytes:
-    return b", ".join([b"%b;dur=%%.3f" % stage.encode("ascii") for stage in (*stages, "overhead")])
-
-
-@lru_cache(maxsize=64)
-def works_of(stages: tuple[str, ...]) -> tuple[bool, ...]:
-    """Of each stage, whether it is the gateway's own: it waits for no provider, and for no stream's end."""
-    return tuple([stage not in _WAITING for stage in stages])
+def _form_of(stages: tuple[str, ...]) -> tuple[bytes, tuple[bool, ...]]:
+    """The format of the stages' text, and of each whether it is the gateway's own: it waits for no provider, and for no
+    stream's end."""
+    texts = [b"%b;dur=%%.3f" % stage.encode("ascii") for stage in (*stages, "overhead")]
+    return b", ".join(texts), tuple([stage not in _WAITING for stage in stages])
 
 
 NO_TIMES = StageTimes((), ())

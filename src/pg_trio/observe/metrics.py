@@ -24,7 +24,6 @@ from pg_trio.domain.chat import Usage
 from pg_trio.domain.log_row import AttemptRow
 from pg_trio.domain.prices import SCALE
 from pg_trio.domain.project import Project
-from pg_trio.domain.stage_times import StageTimes
 from pg_trio.observe.metric_kinds import (
     ATTEMPT,
     COST,
@@ -52,7 +51,8 @@ SHAPES_KEPT = 4096
 # Bounds and places within a histogram's series, as the hot path wants them.
 _REQUEST_BOUNDS, _REQUEST_SUM = REQUEST.bounds, len(REQUEST.bounds) + 1
 _OVERHEAD_BOUNDS, _OVERHEAD_SUM = OVERHEAD.bounds, len(OVERHEAD.bounds) + 1
-_TOKEN_BOUNDS, _TOKEN_SUM = TOKEN.bounds, len(TOKEN.bounds) + 1
+# Integers, because these are compared with integers.
+_TOKEN_BOUNDS, _TOKEN_SUM = tuple(map(int, TOKEN.bounds)), len(TOKEN.bounds) + 1
 _STAGE_BOUNDS = repeat(STAGE.bounds)
 _NOTHING = Settled(None, None, None, None)
 
@@ -75,12 +75,13 @@ class RequestMetrics:
         cells[place + bisect_left(_REQUEST_BOUNDS, latency_ms)] += 1.0
         cells[place + _REQUEST_SUM] += latency_ms
         durations_ms = times.durations_ms
-        pattern = shape.patterns.get(tuple(map(bisect_left, _STAGE_BOUNDS, durations_ms)))
+        buckets = tuple(map(bisect_left, _STAGE_BOUNDS, durations_ms))
+        pattern = shape.patterns.get(buckets) or self._maker.find_pattern(shape, times.stages, buckets)
         if pattern is not None:
-            # All at once: a loop would take three times as long.
+            # All at once: a loop would take six times the steps.
             cells[pattern] = array("d", map(add, cells[pattern], (1.0, *durations_ms)))
         else:
-            self._count_stages(shape, times)
+            self._count_stages(shape, buckets, durations_ms)
         overhead_ms, place = times.overhead_ms, shape.overhead
         cells[place + bisect_left(_OVERHEAD_BOUNDS, overhead_ms)] += 1.0
         cells[place + _OVERHEAD_SUM] += overhead_ms
@@ -124,14 +125,9 @@ class RequestMetrics:
         shape = self._shapes[key] = self._maker.make(record, outcome)
         return shape
 
-    def _count_stages(self, shape: MetricShape, times: StageTimes) -> None:
-        """Count the first request of a pattern, and those that have none."""
-        cells, durations_ms = self._maker.book.cells, times.durations_ms
-        buckets = tuple(map(bisect_left, _STAGE_BOUNDS, durations_ms))
-        pattern = self._maker.find_pattern(shape, times.stages, buckets)
-        if pattern is not None:
-            cells[pattern] = array("d", map(add, cells[pattern], (1.0, *durations_ms)))
-            return
+    def _count_stages(self, shape: MetricShape, buckets: tuple[int, ...], durations_ms: tuple[float, ...]) -> None:
+        """Count stages of requests that have no pattern."""
+        cells = self._maker.book.cells
         for place in map(add, shape.stages, buckets):
             cells[place] += 1.0
         at, end = shape.stage_sums, shape.stage_sums_end

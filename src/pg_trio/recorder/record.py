@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import repeat
-from operator import mul, sub
+from operator import sub
 from time import perf_counter
 from typing import Protocol
 
@@ -15,9 +14,6 @@ from pg_trio.domain.project import Caller, Endpoint
 from pg_trio.domain.stage_times import NO_TIMES, StageTimes
 from pg_trio.errors import GatewayError
 from pg_trio.recorder.facts import Settled
-
-# Of each second.
-_MS = repeat(1e3)
 
 
 class RequestLimit(Protocol):
@@ -59,8 +55,8 @@ class RequestRecord:
     deadline: RequestLimit | None = None
     times = NO_TIMES
     latency_ms = 0.0
-    # When each stage began, in order, in seconds of `perf_counter`. Empty once `times` is known.
-    _began_s: dict[str, float]
+    # When each stage began, in order, in milliseconds of `perf_counter`. Empty once `times` is known.
+    _began_ms: dict[str, float]
 
     @property
     def tells_verdicts(self) -> bool:
@@ -71,7 +67,6 @@ class RequestRecord:
 
     def times_so_far(self) -> StageTimes:
         """The time of each stage until now. The running stage comes last."""
-        began_s = self._began_s.values()
-        ended_s = [*began_s, perf_counter()]
-        durations_s = map(sub, ended_s[1:], began_s)
-        return StageTimes(tuple(self._began_s), tuple(map(mul, durations_s, _MS)))
+        began_ms = self._began_ms.values()
+        ended_ms = [*began_ms, perf_counter() * 1e3]
+        return StageTimes(tuple(self._began_ms), tuple(map(sub, ended_ms[1:], began_ms)))

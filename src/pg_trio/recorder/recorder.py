@@ -37,19 +37,19 @@ class Recorder(RequestRecord):
         self.head = head = call.head
         self.slug = head.slug
         self.attempts = attempts
-        self._began_s = {}
+        self._began_ms = {}
         self._call = call
         self._teller = teller
         current_request.set(head.request_id)
 
     def stage_began(self, stage: str) -> None:
         """The stage of that name begins, once per request. The previous stage has ended."""
-        self._began_s[stage] = perf_counter()
+        self._began_ms[stage] = perf_counter() * 1e3
 
     def stages_ended(self) -> None:
         """The last stage has ended. From here on, `times` holds the time of each stage."""
         self.times = self.times_so_far()
-        self._began_s = {}
+        self._began_ms = {}
 
     def caller_found(self, caller: Caller) -> None:
         """The token is known and may be used."""
@@ -103,7 +103,7 @@ class Recorder(RequestRecord):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._began_s:
+        if self._began_ms:
             self.stages_ended()
         error = error or self.failure
         outcome = OK if error is None else self._describe(error)

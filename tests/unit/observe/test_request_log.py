@@ -10,7 +10,10 @@ import pytest
 from attrs import evolve
 from trio.testing import MockClock
 
+from pg_trio.domain.call import RequestOrigin
 from pg_trio.domain.chat import ChatRequest, Message, Reply, Usage
+from pg_trio.domain.client_grant import ClientGrant
+from pg_trio.domain.guardrails import GuardrailVerdict
 from pg_trio.domain.log_body import LogBodies
 from pg_trio.domain.log_row import AttemptRow, LogRow
 from pg_trio.domain.project import Caller
@@ -18,9 +21,17 @@ from pg_trio.errors import MissingToken, ShuttingDown
 from pg_trio.observe.request_log import RequestLog
 from pg_trio.recorder import Recorder, Recorders
 from pg_trio.recorder.facts import Settled
+from pg_trio.recorder.outcome import kind_of
 from tests.support.recorded import CANDIDATE, ENDPOINT, PROJECT, TOKEN, ListSink, SilentCall
 
 REQUEST = ChatRequest(messages=(Message("user", "Hello"),), body={"message": "Hello"})
+
+
+class SetLimit:
+    """A request's deadline."""
+
+    limit_ms = 1_200
+    left_at = None
 
 
 def logging_to(sink: ListSink) -> Recorders:
@@ -53,6 +64,55 @@ async def test_answered_request_leaves_everything(mock_clock: MockClock) -> None
         cost_nano_usd=11,
         attempts=(AttemptRow("openai", "gpt-4o-mini", "main", started_ms=250.0, ended_ms=500.0, outcome="won"),),
         outcome="ok",
+    )
+    assert [expected] == sink.rows
+
+
+async def test_what_few_requests_have_is_in_its_place() -> None:
+    sink, call = ListSink(), SilentCall()
+    call.head = evolve(
+        call.head, origin=RequestOrigin(client_request_id="theirs", client_address="192.0.2.7", surface="openai")
+    )
+    token = evolve(TOKEN, grant=ClientGrant("minted", TOKEN.id, 0, frozenset(), "someone"))
+    verdict = GuardrailVerdict("pii_filter", "email", "input", "mask", 2)
+
+    with logging_to(sink).open(call) as recorder:
+        recorder.caller_found(Caller(token, PROJECT))
+        recorder.endpoint_found(ENDPOINT)
+        recorder.deadline = SetLimit()
+        recorder.guardrail_decided(verdict)
+        usage = Usage(50, 60, cached_tokens=3, cache_write_tokens=4, reasoning_tokens=5)
+        recorder.request_settled(Settled(CANDIDATE, "m", usage, 11, "prices[2]"))
+        recorder.stream_failed(ShuttingDown())
+
+    expected = LogRow(
+        request_id=UUID(int=1),
+        at=1_700_000_000.5,
+        status=503,
+        latency_ms=sink.rows[0].latency_ms,
+        project_uuid=UUID(int=3),
+        endpoint_uuid=UUID(int=2),
+        endpoint_slug="a",
+        token_id=7,
+        provider="openai",
+        model="m",
+        error_code="ShuttingDown",
+        error=ShuttingDown().text,
+        prompt_tokens=50,
+        completion_tokens=60,
+        cost_nano_usd=11,
+        client_request_id="theirs",
+        client_address="192.0.2.7",
+        cached_tokens=3,
+        cache_write_tokens=4,
+        reasoning_tokens=5,
+        price="prices[2]",
+        surface="openai",
+        outcome=kind_of(ShuttingDown),
+        deadline_ms=1_200,
+        subject="someone",
+        client_token="minted",
+        guardrails=(verdict,),
     )
     assert [expected] == sink.rows
 

@@ -12,9 +12,10 @@ from uuid import UUID
 import pytest
 import trio
 import trio.testing
-from attrs import evolve
+from attrs import NOTHING, evolve, fields
 
 from pg_trio.config.settings import GatewaySettings
+from pg_trio.domain.guardrails import GuardrailVerdict
 from pg_trio.domain.log_row import AttemptRow, LogRow
 from pg_trio.errors import StoreError
 from pg_trio.store.log import LogStore
@@ -53,6 +54,9 @@ FULL_ROW = LogRow(
     surface="gateway",
     outcome="all_failed",
     deadline_ms=1_200,
+    subject="someone",
+    client_token="ct_1",
+    guardrails=(GuardrailVerdict("pii_filter", "email", "input", "mask", 2),),
 )
 
 
@@ -98,6 +102,22 @@ async def test_rows_come_back_whole(store: LogStore, settings: GatewaySettings) 
     await store.aclose()
 
     assert [FULL_ROW, bare] == await read_all(settings)
+
+
+@pytest.mark.parametrize("emptied", [one.name for one in fields(LogRow) if one.default is not NOTHING])
+async def test_each_empty_column_alone_comes_back_empty(
+    store: LogStore, settings: GatewaySettings, emptied: str
+) -> None:
+    values = {one.name: getattr(FULL_ROW, one.name) for one in fields(LogRow) if one.name != emptied}
+    row = LogRow(**values)
+
+    store.record(row)
+    await store.aclose()
+
+    assert [row] == await read_all(settings)
+    with closing(sqlite3.connect(settings.data_dir / "log.db")) as connection:
+        stored = connection.execute("SELECT * FROM gateway_logs").fetchone()
+    assert not [value for value in stored if isinstance(value, int) and value < 0]
 
 
 async def test_text_of_a_zero_is_no_null(store: LogStore, settings: GatewaySettings) -> None:
