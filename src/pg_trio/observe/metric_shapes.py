@@ -30,7 +30,7 @@ PATTERNS_KEPT = 512
 # Of all lists, in 1.2 of the table's 4 MiB: other series need the rest.
 ALL_PATTERNS_KEPT = 4096
 
-Patterns: TypeAlias = dict[tuple[int, ...], slice]
+Patterns: TypeAlias = dict[tuple[int, ...], int]
 
 
 @frozen(slots=True, eq=False)
@@ -47,7 +47,7 @@ class MetricShape:
     # The place of the first stage's sum, and the one behind the last stage's.
     stage_sums: int
     stage_sums_end: int
-    # By the buckets of the stages' times: the values of their STAGE_PATTERN. Made as they occur, if such requests may
+    # By the buckets of the stages' times: the place of their STAGE_PATTERN. Made as they occur, if such requests may
     # have patterns.
     patterns: Patterns
     has_patterns: bool
@@ -115,8 +115,8 @@ class ShapeMaker:
             candidate=candidate,
         )
 
-    def find_pattern(self, shape: MetricShape, stages: tuple[str, ...], buckets: tuple[int, ...]) -> slice | None:
-        """The values of requests with these stages and buckets; None if they are not kept together."""
+    def find_pattern(self, shape: MetricShape, stages: tuple[str, ...], buckets: tuple[int, ...]) -> int | None:
+        """The place of requests with these stages and buckets; None if they are not kept together."""
         if not shape.has_patterns or len(shape.patterns) >= PATTERNS_KEPT or not self.book.has_room():
             return None
         if self._patterns_kept >= ALL_PATTERNS_KEPT:
@@ -126,8 +126,8 @@ class ShapeMaker:
             # It is that of `other`, whose stages are not known.
             return None
         self._patterns_kept += 1
-        found = shape.patterns[buckets] = slice(at, at + 1 + len(stages))
-        return found
+        shape.patterns[buckets] = at
+        return at
 
     def _label_call(self, record: RequestRecord, candidate: Candidate | None, operation: str) -> tuple[str, ...]:
         caller, endpoint, names = record.caller, record.endpoint, self.names

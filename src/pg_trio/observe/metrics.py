@@ -78,8 +78,10 @@ class RequestMetrics:
         buckets = tuple(map(bisect_left, _STAGE_BOUNDS, durations_ms))
         pattern = shape.patterns.get(buckets) or self._maker.find_pattern(shape, times.stages, buckets)
         if pattern is not None:
-            # All at once: a loop would take six times the steps.
-            cells[pattern] = array("d", map(add, cells[pattern], (1.0, *durations_ms)))
+            cells[pattern] += 1.0
+            # One by one: an operation on the slice takes twice as long.
+            for place, spent_ms in enumerate(durations_ms, pattern + 1):
+                cells[place] += spent_ms
         else:
             self._count_stages(shape, buckets, durations_ms)
         overhead_ms, place = times.overhead_ms, shape.overhead
