@@ -8,7 +8,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Literal
 
 from attrs import frozen
@@ -76,12 +76,12 @@ class KeywordFinder:
             text = without_long_runs(text)
         folded = text.casefold()
         # One scan for all words; one for each would cost 0.4 µs a kilobyte.
-        may_be_plain = self.may_have_any(folded)
+        may_be_plain = self._may_have_any(folded)
         if may_be_plain:
             form = self._normalise(text)
         else:
             form = forms[text] if forms is not None and text in forms else normalise(text)
-            if form is None or not self.may_have_any(form.text):
+            if form is None or not self._may_have_any(form.text):
                 return None
         for word in self._words:
             if self._is_in(word.folded, folded) or (
@@ -90,8 +90,13 @@ class KeywordFinder:
                 return word.configured
         return None
 
-    def may_have_any(self, text: str) -> bool:
-        """Whether one scan finds any of the words in a text whose case is folded, or in a normal form."""
+    @property
+    def scan(self) -> Callable[[bytes], bool] | None:
+        """The scan that finds in a text, with its case folded, whether it has any of the words; None if there are no
+        words, or too many for one scan."""
+        return None if self._any_word is None else self._any_word.is_in
+
+    def _may_have_any(self, text: str) -> bool:
         return self._any_word is None or self._any_word.is_in(text.encode())
 
     def find(self, text: str) -> list[Match]:
@@ -107,10 +112,10 @@ class KeywordFinder:
         folded = text.casefold()
         found: list[Match] = []
         # One scan for all words, because nearly no text has one.
-        if self.may_have_any(folded):
+        if self._may_have_any(folded):
             found += self._find_in(NormalText(folded, False, text, (CASE,)), [(word.folded,) for word in self._words])
         normal = self._normalise(text)
-        if normal is not None and self.may_have_any(normal.text):
+        if normal is not None and self._may_have_any(normal.text):
             found += self._find_in(normal, [word.normal for word in self._words])
         return _without_overlaps(found)
 

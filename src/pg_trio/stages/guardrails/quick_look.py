@@ -30,7 +30,7 @@ class QuickLook:
     _finders: tuple[ByteFinder, ...]
     # Finds disguises, too: in a text without one, keywords are plain.
     _scan_injection: Callable[[bytes], Sequence[int]] | None
-    _keywords: KeywordFinder | None
+    _scan_keywords: Callable[[bytes], bool] | None
 
     @classmethod
     def of(
@@ -39,14 +39,17 @@ class QuickLook:
         injection: InjectionFinder | None,
         keywords: KeywordFinder | None,
         length: ContentLength | None,
-    ) -> QuickLook:
-        """The first look of these rules; None for a rule that is not in force."""
+    ) -> QuickLook | None:
+        """The first look of these rules; None for a rule that is not in force. None where one has no scan."""
+        scan_keywords = None if keywords is None else keywords.scan
+        if keywords is not None and scan_keywords is None:
+            return None
         least_chars, most_chars = 0, LEAST_CHARS - 1
         if length is not None:
             least_chars = length.min or 0
             most_chars = most_chars if length.max is None else min(most_chars, length.max)
         in_use = tuple([finder for finder in finders if finder.detectors])
-        return cls(least_chars, most_chars, in_use, None if injection is None else injection.scan, keywords)
+        return cls(least_chars, most_chars, in_use, None if injection is None else injection.scan, scan_keywords)
 
     def is_clean(self, text: str) -> bool:
         """Whether all rules leave the text alone. False: perhaps one does not."""
@@ -59,6 +62,6 @@ class QuickLook:
         if self._scan_injection is not None:
             if self._scan_injection(buffer):
                 return False
-        elif self._keywords is not None and suspects_in(text):
+        elif self._scan_keywords is not None and suspects_in(text):
             return False
-        return self._keywords is None or not self._keywords.may_have_any(text.casefold())
+        return self._scan_keywords is None or not self._scan_keywords(text.casefold().encode())
