@@ -208,7 +208,7 @@ def stop_in_reserve(path: Path) -> None:
             os.kill(os.getpid(), signal.SIGSTOP)
             write(account, memory)
 
-        SpendAccount.write = stop_and_write  # type: ignore[method-assign]
+        SpendAccount.write = stop_and_write  # type: ignore[assignment, method-assign]
         refused = spend.reserve(KEY, MONTH, RESERVED, BUDGET)
         say(b"%d" % (refused is not None))
         sys.stdin.readline()
