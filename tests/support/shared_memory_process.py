@@ -5,6 +5,7 @@ It writes one byte for each thing done, after it is done, and what it found at t
 
 from __future__ import annotations
 
+import mmap
 import os
 import signal
 import sys
@@ -15,6 +16,7 @@ from pathlib import Path
 from pg_trio.racing.breaker import BreakerRules, Fault
 from pg_trio.racing.breaker_board import BreakerBoard, BreakerOpen
 from pg_trio.racing.latency import Latency, LatencyBoard, LatencyRules
+from pg_trio.shared_memory import token_bucket
 from pg_trio.shared_memory.breaker_records import SharedBreakers
 from pg_trio.shared_memory.byte_lock import ByteLock
 from pg_trio.shared_memory.hedge_counts import SharedHedges
@@ -22,7 +24,7 @@ from pg_trio.shared_memory.latency_counts import SharedLatencies
 from pg_trio.shared_memory.leases import CallLeases, LeaseBook
 from pg_trio.shared_memory.segment import HEADER_BYTES, SLOT_BYTES, Segment
 from pg_trio.shared_memory.segment_file import open_segment
-from pg_trio.shared_memory.spend import SharedSpend
+from pg_trio.shared_memory.spend import SharedSpend, SpendAccount
 from pg_trio.shared_memory.token_bucket import SharedBuckets
 
 KEY = b"endpoint"
@@ -176,17 +178,20 @@ def stop_in_failure(path: Path) -> None:
 
 
 def stop_in_take(path: Path) -> None:
-    """Stop with the bucket held, in the middle of writing it; take once more when continued."""
+    """Stop with the bucket held, before it is written; take once more when continued."""
     with closing(open_here(path)) as segment:
         buckets = SharedBuckets(segment)
-        write = segment.write
+        decide = token_bucket.take_tokens
 
-        def stop_and_write(*arguments: object) -> None:
-            segment.write = write  # type: ignore[method-assign]
-            os.kill(os.getpid(), signal.SIGSTOP)
-            write(*arguments)  # type: ignore[arg-type]
+        def decide_and_stop(*arguments: object) -> object:
+            decided = decide(*arguments)  # type: ignore[arg-type]
+            if not stopped:
+                stopped.append(True)
+                os.kill(os.getpid(), signal.SIGSTOP)
+            return decided
 
-        segment.write = stop_and_write  # type: ignore[assignment, method-assign]
+        stopped: list[bool] = []
+        token_bucket.take_tokens = decide_and_stop  # type: ignore[assignment]
         admitted = sum(buckets.take(KEY, FEW, NOW).refused is None for _ in range(2))
         say(b"%d" % admitted)
 
@@ -196,14 +201,14 @@ def stop_in_reserve(path: Path) -> None:
     with closing(open_here(path)) as segment:
         spend = SharedSpend(segment)
         spend.reserve(KEY, MONTH, 0, BUDGET)
-        write = segment.write
+        write = SpendAccount.write
 
-        def stop_and_write(*arguments: object) -> None:
-            segment.write = write  # type: ignore[method-assign]
+        def stop_and_write(account: SpendAccount, memory: mmap.mmap) -> None:
+            SpendAccount.write = write  # type: ignore[method-assign]
             os.kill(os.getpid(), signal.SIGSTOP)
-            write(*arguments)  # type: ignore[arg-type]
+            write(account, memory)
 
-        segment.write = stop_and_write  # type: ignore[assignment, method-assign]
+        SpendAccount.write = stop_and_write  # type: ignore[assignment, method-assign]
         refused = spend.reserve(KEY, MONTH, RESERVED, BUDGET)
         say(b"%d" % (refused is not None))
         sys.stdin.readline()

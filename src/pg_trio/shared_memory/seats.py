@@ -16,7 +16,8 @@ from pg_trio.shared_memory.segment import Segment
 # Behind the header proper. Two sets of 64 workers fit, for a rolling reload.
 SEATS_AT = 64
 SEATS = 128
-_ALL_SEATS = slice(SEATS_AT, SEATS_AT + SEATS)
+# The seats' bytes, all together.
+ALL_SEATS = slice(SEATS_AT, SEATS_AT + SEATS)
 
 NEVER_TAKEN = 0
 TAKEN = 1
@@ -46,7 +47,7 @@ class Seat:
 
 def count_seats(segment: Segment) -> int:
     """One more than the highest seat that was ever taken."""
-    return len(segment.memory[_ALL_SEATS].rstrip(b"\0"))
+    return len(segment.memory[ALL_SEATS].rstrip(b"\0"))
 
 
 def is_abandoned(segment: Segment, number: int) -> bool:

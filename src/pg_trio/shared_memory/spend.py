@@ -17,17 +17,18 @@ Rules of the shared spend:
 from __future__ import annotations
 
 import logging
-import struct
+import mmap
 from collections.abc import Iterator, Mapping
 
 from attrs import define, field
 
-from pg_trio.errors import Overloaded
 from pg_trio.shared_memory.guard import SlotGuard
-from pg_trio.shared_memory.seats import SEATS, Seat, abandoned_seat, count_seats, is_abandoned
+from pg_trio.shared_memory.seats import ALL_SEATS, SEATS, Seat, abandoned_seat, count_seats, is_abandoned
 from pg_trio.shared_memory.segment import (
+    COPY_AT,
     HEADER_BYTES,
     SEAT,
+    SELECTOR,
     SLOT_BYTES,
     SPEND_GUARD,
     SPEND_GUARD_SPARE,
@@ -35,6 +36,7 @@ from pg_trio.shared_memory.segment import (
     SPEND_ROW_BESIDE,
     Segment,
 )
+from pg_trio.shared_memory.spend_rows import ROW, SpendRows, distance
 
 logger = logging.getLogger("pg_trio.shared_memory")
 
@@ -47,9 +49,6 @@ LOG_SEAT = SEATS
 
 # Leases count under month 0 (leases.py).
 NO_MONTH = -1
-
-# Settled, reserved (billionths of a dollar), month.
-_ROW = struct.Struct("=qqIxx")
 
 
 class LocalSpend:
@@ -71,7 +70,7 @@ class LocalSpend:
             return settled, reserved
         rows = self._rows.setdefault(key, {})
         if month not in rows and len(rows) == 2:
-            del rows[max(rows, key=lambda other: _distance(other, month))]
+            del rows[max(rows, key=lambda other: distance(other, month))]
         rows[month] = (settled, reserved + amount)
         return None
 
@@ -87,76 +86,17 @@ class LocalSpend:
         return self._rows.get(key, {}).get(month, (0, 0))
 
 
-class _Rows:
-    """The offsets of one seat's two rows of an endpoint. The second row is claimed at its first use. In a full file
-    there is none, and a new month takes the first row."""
-
-    __slots__ = ("_beside", "_key", "_seat", "_segment", "first")
-
-    def __init__(self, segment: Segment, key: bytes, seat: int) -> None:
-        self._segment = segment
-        self._key = key
-        self._seat = seat
-        self.first = segment.find_slot(SPEND_ROW, key, seat)
-        # 0 until it was looked up (offset 0 is the file's header, never a slot), -1 if there is none.
-        self._beside = 0
-
-    def read(self, month: int) -> tuple[int, int]:
-        """(settled, reserved) in the month."""
-        settled, reserved, row_month = self._segment.read(self.first, _ROW)
-        if row_month == month:
-            return settled, reserved
-        # The first row was never used, so the second was not, either.
-        found = self.find_beside(month) if row_month else None
-        return (0, 0) if found is None else found[1:]
-
-    def find_or_make(self, month: int) -> tuple[int, int, int]:
-        """(offset, settled, reserved) of the month's row; a month without one gets one, and what was in that is gone.
-
-        For the rows' writer.
-        """
-        settled, reserved, first_month = self._segment.read(self.first, _ROW)
-        if first_month == month:
-            return self.first, settled, reserved
-        if not first_month:
-            return self.first, 0, 0
-        found = self.find_beside(month)
-        if found is not None:
-            return found
-        if self._beside > 0:
-            _, _, beside_month = self._segment.read(self._beside, _ROW)
-            if _distance(beside_month, month) >= _distance(first_month, month):
-                return self._beside, 0, 0
-        return self.first, 0, 0
-
-    def find_beside(self, month: int) -> tuple[int, int, int] | None:
-        """(offset, settled, reserved) of the second row, if it is the month's; else None."""
-        if self._beside == 0:
-            try:
-                self._beside = self._segment.find_slot(SPEND_ROW_BESIDE, self._key, self._seat)
-            except Overloaded:
-                self._beside = -1
-        if self._beside < 0:
-            return None
-        settled, reserved, row_month = self._segment.read(self._beside, _ROW)
-        return (self._beside, settled, reserved) if row_month == month else None
-
-
-def _distance(month: int, other: int) -> int:
-    return abs(month - other)
-
-
 @define
-class _Account:
+class SpendAccount:
     """Where an endpoint's spend is: its guard, this worker's rows, the log's, and those of the other `seats`.
 
     The log's rows are written when the file is made, and never again: they are read once a month.
     """
 
     guard: SlotGuard
-    own: _Rows
-    log: _Rows
-    others: list[_Rows] = field(factory=list)
+    own: SpendRows
+    log: SpendRows
+    others: list[SpendRows] = field(factory=list)
     seats: int = 0
     # This worker's row of `month`, as it wrote it last: a row has one writer (rule 3), so it is not read again.
     # NO_MONTH until then.
@@ -172,6 +112,13 @@ class _Account:
         self.offset, self.settled, self.reserved = self.own.find_or_make(month)
         self.month = month
 
+    def write(self, memory: mmap.mmap) -> None:
+        """Write this worker's row of the present month, as Segment.write does."""
+        offset = self.offset
+        selector = (memory[offset + SELECTOR] + 1) & 0xFF
+        ROW.pack_into(memory, offset + COPY_AT[selector & 1], self.settled, self.reserved, self.month)
+        memory[offset + SELECTOR] = selector
+
     def read_log(self, month: int) -> tuple[int, int]:
         """(settled, reserved) in the month, as the log knew it when the file was made."""
         if month != self.log_month:
@@ -186,7 +133,9 @@ class SharedSpend:
         """Raises StoreError if there are too many workers."""
         self._segment = segment
         self._seat = Seat(segment)
-        self._accounts: dict[bytes, _Account] = {}
+        # The seats' bytes when they were counted last.
+        self._seats, self._seats_seen = 0, b""
+        self._accounts: dict[bytes, SpendAccount] = {}
         # This worker's open reservations by key and month, but for the present month of the kept accounts, which know
         # theirs. All of them move with the worker to another file.
         self._elsewhere: dict[tuple[bytes, int], int] = {}
@@ -214,7 +163,7 @@ class SharedSpend:
     def reserve(self, key: bytes, month: int, amount: int, budget: int) -> tuple[int, int] | None:
         """See LocalSpend.reserve. Raises Overloaded if the endpoint has no slot or cannot be held."""
         account = self._accounts.get(key) or self._open_account(key)
-        limit = min(budget, MAX_NANO_USD)
+        limit = budget if budget < MAX_NANO_USD else MAX_NANO_USD
         while True:
             generation = account.guard.enter()
             settled, reserved = self._sum_others(key, account, month)
@@ -226,7 +175,7 @@ class SharedSpend:
             if fits:
                 # No more than the limit, so the row holds it.
                 account.reserved += amount
-                self._segment.write(account.offset, _ROW, account.settled, account.reserved, month)
+                account.write(self._segment.memory)
             undisturbed = account.guard.leave(generation)
             if not fits:
                 return settled, reserved
@@ -240,9 +189,10 @@ class SharedSpend:
         """See LocalSpend.settle. Needs no lock and never fails."""
         account = self._accounts.get(key)
         if account is not None and account.month == month:
-            account.settled = _within(account.settled + spent)
-            account.reserved = max(0, account.reserved - reserved_amount)
-            self._segment.write(account.offset, _ROW, account.settled, account.reserved, month)
+            settled, reserved = account.settled + spent, account.reserved - reserved_amount
+            account.settled = settled if settled <= MAX_NANO_USD else _within(settled)
+            account.reserved = reserved if reserved > 0 else 0
+            account.write(self._segment.memory)
         elif account is not None or (key, month) in self._elsewhere:
             self._settle_before(key, month, reserved_amount, spent)
 
@@ -253,13 +203,13 @@ class SharedSpend:
         if left > 0:
             self._elsewhere[key, month] = left
         offset = account.own.first
-        settled, reserved, row_month = self._segment.read(offset, _ROW)
+        settled, reserved, row_month = self._segment.read(offset, ROW)
         if row_month != month:
             row = account.own.find_beside(month)
             if row is None:
                 return
             offset, settled, reserved = row
-        self._segment.write(offset, _ROW, _within(settled + spent), max(0, reserved - reserved_amount), month)
+        self._segment.write(offset, ROW, _within(settled + spent), max(0, reserved - reserved_amount), month)
 
     def read(self, key: bytes, month: int) -> tuple[int, int]:
         """(settled, reserved) of the key in that month, by all workers. Raises Overloaded if there is no slot."""
@@ -279,12 +229,12 @@ class SharedSpend:
                         reaped += 1
         return reaped
 
-    def _open_account(self, key: bytes) -> _Account:
+    def _open_account(self, key: bytes) -> SpendAccount:
         if len(self._accounts) >= ACCOUNTS_KEPT:
             self._drop_accounts()
         guard = SlotGuard(self._segment, (SPEND_GUARD, SPEND_GUARD_SPARE), key)
-        own = _Rows(self._segment, key, self._seat.number)
-        account = self._accounts[key] = _Account(guard, own, _Rows(self._segment, key, LOG_SEAT))
+        own = SpendRows(self._segment, key, self._seat.number)
+        account = self._accounts[key] = SpendAccount(guard, own, SpendRows(self._segment, key, LOG_SEAT))
         return account
 
     def _drop_accounts(self) -> None:
@@ -293,23 +243,25 @@ class SharedSpend:
             self._note(key, account)
         self._accounts.clear()
 
-    def _turn(self, key: bytes, account: _Account, month: int) -> None:
+    def _turn(self, key: bytes, account: SpendAccount, month: int) -> None:
         """Let the month be the account's present one; what is reserved in the one before is noted."""
         self._note(key, account)
         account.turn_to(month)
         self._elsewhere.pop((key, month), None)
 
-    def _note(self, key: bytes, account: _Account) -> None:
+    def _note(self, key: bytes, account: SpendAccount) -> None:
         if account.reserved:
             self._elsewhere[key, account.month] = account.reserved
 
-    def _sum_others(self, key: bytes, account: _Account, month: int) -> tuple[int, int]:
+    def _sum_others(self, key: bytes, account: SpendAccount, month: int) -> tuple[int, int]:
         """(settled, reserved) in the month, by the log and all workers but this one."""
         # A worker takes its seat before it reserves, so every worker that has a row is counted here.
-        seats = count_seats(self._segment)
+        if self._segment.memory[ALL_SEATS] != self._seats_seen:
+            self._count_seats()
+        seats = self._seats
         if seats > account.seats:
             new = [seat for seat in range(account.seats, seats) if seat != self._seat.number]
-            account.others += [_Rows(self._segment, key, seat) for seat in new]
+            account.others += [SpendRows(self._segment, key, seat) for seat in new]
             account.seats = seats
         settled, reserved = account.log_spend if month == account.log_month else account.read_log(month)
         for rows in account.others:
@@ -318,12 +270,17 @@ class SharedSpend:
             reserved += row_reserved
         return settled, reserved
 
-    def _reserve(self, key: bytes, account: _Account, month: int, amount: int) -> None:
+    def _count_seats(self) -> None:
+        # The bytes are noted first: a seat that is taken in between is counted at once and again the next time.
+        self._seats_seen = self._segment.memory[ALL_SEATS]
+        self._seats = count_seats(self._segment)
+
+    def _reserve(self, key: bytes, account: SpendAccount, month: int, amount: int) -> None:
         """Add to the reservation in this worker's row; a new month starts at zero."""
         if account.month != month:
             self._turn(key, account, month)
         account.reserved = _within(max(0, account.reserved + amount))
-        self._segment.write(account.offset, _ROW, account.settled, account.reserved, month)
+        account.write(self._segment.memory)
 
 
 def fill_spend(segment: Segment, month: int, settled: Mapping[bytes, int]) -> None:
@@ -331,15 +288,15 @@ def fill_spend(segment: Segment, month: int, settled: Mapping[bytes, int]) -> No
     worker can see the file."""
     for key, nano_usd in settled.items():
         if nano_usd:
-            offset, _, _ = _Rows(segment, key, LOG_SEAT).find_or_make(month)
-            segment.write(offset, _ROW, _within(nano_usd), 0, month)
+            offset, _, _ = SpendRows(segment, key, LOG_SEAT).find_or_make(month)
+            segment.write(offset, ROW, _within(nano_usd), 0, month)
 
 
 def count_orphans(segment: Segment) -> int:
     """The number of rows with reservations of dead workers; changes nothing. Any running worker gives them back within
     a second, so a count above zero means that no worker runs, or that something is wrong."""
     return sum(
-        segment.read(offset, _ROW)[1] > 0
+        segment.read(offset, ROW)[1] > 0
         for number in range(count_seats(segment))
         if is_abandoned(segment, number)
         for offset in _rows_of(segment, number)
@@ -357,9 +314,9 @@ def give_back_orphans(segment: Segment) -> None:
 def _give_back(segment: Segment, seat: int) -> None:
     """Remove all reservations from the seat's rows."""
     for offset in _rows_of(segment, seat):
-        settled, reserved, month = segment.read(offset, _ROW)
+        settled, reserved, month = segment.read(offset, ROW)
         if reserved:
-            segment.write(offset, _ROW, settled, 0, month)
+            segment.write(offset, ROW, settled, 0, month)
 
 
 def _rows_of(segment: Segment, seat: int) -> Iterator[int]:

@@ -13,14 +13,14 @@ Taken tokens can be given back, all or a part; giving a negative amount takes mo
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 from attrs import frozen
 
 from pg_trio.errors import Overloaded
 from pg_trio.shared_memory.guard import SlotGuard
-from pg_trio.shared_memory.segment import BUCKET, BUCKET_SPARE, Segment
+from pg_trio.shared_memory.segment import BUCKET, BUCKET_SPARE, COPY_AT, SELECTOR, Segment
 
 # (capacity, window in seconds) of each bucket of a key.
 Limits = tuple[tuple[int, float], ...]
@@ -82,7 +82,7 @@ class BucketsTaken:
 
 def take_tokens(
     full_at: Sequence[int], rates: Sequence[Rate], now_ns: int, amount: int = 1
-) -> tuple[list[int], BucketsTaken]:
+) -> tuple[Sequence[int], BucketsTaken]:
     """Take `amount` tokens from each bucket, or none from any: (times of being full again, the result).
 
     If nothing was taken, the times have no meaning.
@@ -103,6 +103,27 @@ def take_tokens(
     if not longest_ns:
         return taken, BucketsTaken(None, left)
     return taken, BucketsTaken((longest, -longest_ns / NANO), left_of(full_at, rates, now_ns))
+
+
+def take_of_two(
+    full_at: Sequence[int], rates: Sequence[Rate], now_ns: int, amount: int = 1
+) -> tuple[Sequence[int], BucketsTaken]:
+    """The same for two buckets, which nearly all endpoints with limits have: without a loop, in two thirds of the
+    time."""
+    minute, hour = rates
+    minute_ns, hour_ns = minute.token_ns, hour.token_ns
+    minute_at, hour_at = full_at
+    minute_at = (now_ns if minute_at < now_ns else minute_at) + minute_ns * amount
+    hour_at = (now_ns if hour_at < now_ns else hour_at) + hour_ns * amount
+    minute_room_ns, hour_room_ns = now_ns + minute.full_ns - minute_at, now_ns + hour.full_ns - hour_at
+    if minute_room_ns < 0 or hour_room_ns < 0:
+        return take_tokens(full_at, rates, now_ns, amount)
+    minutes, hours = minute_room_ns // minute_ns, hour_room_ns // hour_ns
+    left = [
+        (minutes, -((minute_room_ns - (minutes + 1) * minute_ns) // NANO)),
+        (hours, -((hour_room_ns - (hours + 1) * hour_ns) // NANO)),
+    ]
+    return (minute_at, hour_at), BucketsTaken(None, left)
 
 
 def left_of(full_at: Sequence[int], rates: Sequence[Rate], now_ns: int) -> Left:
@@ -195,6 +216,7 @@ class _Place:
     guard: SlotGuard
     limits: Limits
     rates: tuple[Rate, ...]
+    take: Callable[[Sequence[int], Sequence[Rate], int, int], tuple[Sequence[int], BucketsTaken]]
     count: int
     windows: tuple[int, int]
     tail: tuple[int, ...]
@@ -204,8 +226,8 @@ class _Place:
         rates = rates_of(limits)
         if len(rates) == MAX_BUCKETS:
             windows = tail = (rates[0].window_s, rates[1].window_s)
-            return cls(guard, limits, rates, MAX_BUCKETS, windows, tail)
-        return cls(guard, limits, rates, 1, (rates[0].window_s, 0), (0, rates[0].window_s, 0))
+            return cls(guard, limits, rates, take_of_two, MAX_BUCKETS, windows, tail)
+        return cls(guard, limits, rates, take_tokens, 1, (rates[0].window_s, 0), (0, rates[0].window_s, 0))
 
 
 class SharedBuckets:
@@ -229,13 +251,21 @@ class SharedBuckets:
         place = self._places.get(key)
         if place is None or place.limits is not limits:
             place = self._find(key, limits)
-        guard, rates, now_ns = place.guard, place.rates, round(now * NANO)
+        guard, memory, now_ns = place.guard, self._segment.memory, round(now * NANO)
         while True:
             generation = guard.enter()
             offset = guard.offsets[generation & 1]
-            after, taken = take_tokens(self._full_at(place, offset, generation), rates, now_ns, amount)
+            # Read and written in place: only the key's holder writes here, so the valid copy stays what it is.
+            selector = memory[offset + SELECTOR]
+            value = _VALUE.unpack_from(memory, offset + COPY_AT[selector & 1])
+            full_at: Sequence[int] = value[: place.count]
+            if value[4] != generation or value[2:4] != place.windows:
+                full_at = self._full_at(place, offset, generation)
+            after, taken = place.take(full_at, place.rates, now_ns, amount)
             if taken.refused is None:
-                self._segment.write(offset, _VALUE, *after, *place.tail, generation)
+                selector = (selector + 1) & 0xFF
+                _VALUE.pack_into(memory, offset + COPY_AT[selector & 1], *after, *place.tail, generation)
+                memory[offset + SELECTOR] = selector
             # If nothing was taken, it does not matter who else has taken.
             if guard.leave(generation) or taken.refused is not None:
                 return taken

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -14,7 +15,7 @@ from pg_trio.shared_memory.byte_lock import ByteLock
 from pg_trio.shared_memory.guard import SlotGuard
 from pg_trio.shared_memory.segment import BUCKET, BUCKET_SPARE, SPEND_GUARD, SPEND_GUARD_SPARE, Segment
 from pg_trio.shared_memory.segment_file import open_segment
-from pg_trio.shared_memory.spend import SharedSpend
+from pg_trio.shared_memory.spend import SharedSpend, SpendAccount
 from pg_trio.shared_memory.token_bucket import SharedBuckets
 
 BUCKET_KINDS = (BUCKET, BUCKET_SPARE)
@@ -202,17 +203,16 @@ def test_who_gives_back_lets_go(open_owner: OpenOwner) -> None:
 
 def test_take_by_stopped_holder_counts_after_takeover(open_owner: OpenOwner, monkeypatch: pytest.MonkeyPatch) -> None:
     # The holder "stops" after it has written and before it lets go: another takes over and takes 4 of 5 meanwhile.
-    slow_segment = open_owner()
-    slow, quick = SharedBuckets(slow_segment), SharedBuckets(open_owner())
-    write = slow_segment.write
+    slow, quick = SharedBuckets(open_owner()), SharedBuckets(open_owner())
+    leave = SlotGuard.leave
     meanwhile: list[tuple[int, float] | None] = []
 
-    def write_and_stop(*arguments: object) -> None:
-        write(*arguments)  # type: ignore[arg-type]
-        monkeypatch.setattr(slow_segment, "write", write)
+    def stop_and_leave(guard: SlotGuard, generation: int) -> bool:
+        monkeypatch.setattr(SlotGuard, "leave", leave)
         meanwhile.extend(quick.take(b"k", LIMITS, now=0.0).refused for _ in range(4))
+        return leave(guard, generation)
 
-    monkeypatch.setattr(slow_segment, "write", write_and_stop)
+    monkeypatch.setattr(SlotGuard, "leave", stop_and_leave)
 
     taken = slow.take(b"k", LIMITS, now=0.0).refused
 
@@ -222,17 +222,16 @@ def test_take_by_stopped_holder_counts_after_takeover(open_owner: OpenOwner, mon
 
 def test_reservation_unseen_by_other_is_undone(open_owner: OpenOwner, monkeypatch: pytest.MonkeyPatch) -> None:
     # The holder "stops" between looking at the sum and writing its row: both would fit alone, together they do not.
-    slow_segment = open_owner()
-    slow, quick = SharedSpend(slow_segment), SharedSpend(open_owner())
-    write = slow_segment.write
+    slow, quick = SharedSpend(open_owner()), SharedSpend(open_owner())
+    write = SpendAccount.write
     meanwhile: list[tuple[int, int] | None] = []
 
-    def stop_and_write(*arguments: object) -> None:
-        monkeypatch.setattr(slow_segment, "write", write)
+    def stop_and_write(account: SpendAccount, memory: mmap.mmap) -> None:
+        monkeypatch.setattr(SpendAccount, "write", write)
         meanwhile.append(quick.reserve(b"k", 1, 60, budget=100))
-        write(*arguments)  # type: ignore[arg-type]
+        write(account, memory)
 
-    monkeypatch.setattr(slow_segment, "write", stop_and_write)
+    monkeypatch.setattr(SpendAccount, "write", stop_and_write)
 
     refused = slow.reserve(b"k", 1, 60, budget=100)
 

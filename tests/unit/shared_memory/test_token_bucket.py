@@ -11,7 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pg_trio.shared_memory.segment_file import open_segment
-from pg_trio.shared_memory.token_bucket import BucketState, LocalBuckets, SharedBuckets
+from pg_trio.shared_memory.token_bucket import (
+    NANO,
+    BucketState,
+    LocalBuckets,
+    SharedBuckets,
+    rates_of,
+    take_of_two,
+    take_tokens,
+)
 
 MINUTE = (3, 60.0)
 HOUR = (5, 3600.0)
@@ -265,3 +273,22 @@ def test_wait_is_enough_and_not_too_long(buckets: Buckets, capacity: int, window
 
     assert buckets.take(key, limits, wait_s * 0.99).refused is not None
     assert buckets.take(key, limits, wait_s).refused is None
+
+
+@given(
+    limits=st.tuples(*[st.tuples(st.integers(0, 10**9), st.integers(1, 3600).map(float))] * 2),
+    # How long ago each was full, or how long it will not be.
+    beside_ns=st.tuples(*[st.integers(-5000 * NANO, 5000 * NANO) | st.integers(-3, 3)] * 2),
+    amount=st.integers(0, 10) | st.integers(0, 10**9),
+)
+def test_two_are_taken_as_any_number(
+    limits: tuple[tuple[int, float], ...], beside_ns: tuple[int, int], amount: int
+) -> None:
+    now_ns, rates = 10_000 * NANO, rates_of(limits)
+    full_at = [now_ns + beside for beside in beside_ns]
+
+    after, taken = take_tokens(full_at, rates, now_ns, amount)
+    after_two, taken_two = take_of_two(full_at, rates, now_ns, amount)
+
+    assert (taken.refused, taken.left()) == (taken_two.refused, taken_two.left())
+    assert taken.refused is not None or list(after) == list(after_two)

@@ -72,13 +72,19 @@ class ByteFinder:
             text = without_long_runs(text)
         if not self.detectors:
             return True
-        buffer = text.encode()
-        return not self._prefilter.find_indexes(buffer) or self._first(buffer) is None
+        return not self.may_match(text.encode())
+
+    def may_match(self, buffer: bytes) -> bool:
+        """Whether a detector may match in the text. There must be one, at least."""
+        indexes = self._prefilter.find_indexes(buffer)
+        return bool(indexes) and self._first_of(indexes, buffer) is not None
 
     def _first(self, buffer: bytes) -> int | None:
         """The first detector that may match; None if there is none."""
-        indexes = sorted(self._prefilter.find_indexes(buffer))
-        for index in indexes:
+        return self._first_of(self._prefilter.find_indexes(buffer), buffer)
+
+    def _first_of(self, indexes: Sequence[int], buffer: bytes) -> int | None:
+        for index in sorted(indexes):
             if self.detectors[index].hint is None or self.detectors[index].may_match(buffer):
                 return index
         return None

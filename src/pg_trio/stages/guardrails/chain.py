@@ -9,20 +9,22 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from pg_trio.domain.chat import ChatRequest
 from pg_trio.domain.client_request import ClientRequest
 from pg_trio.domain.guardrails import ContentLength, GuardrailRules, KeywordBlocklist, PiiFilter, SecretScanner
 from pg_trio.errors import KeywordBlocked, SecretBlocked
+from pg_trio.stages.guardrails.byte_finder import ByteFinder
 from pg_trio.stages.guardrails.content_length import check_length
 from pg_trio.stages.guardrails.detection import Match
 from pg_trio.stages.guardrails.keyword_blocklist import KeywordScanner
-from pg_trio.stages.guardrails.keyword_finder import keyword_finder
+from pg_trio.stages.guardrails.keyword_finder import KeywordFinder, keyword_finder
 from pg_trio.stages.guardrails.normal_text import Forms
 from pg_trio.stages.guardrails.pii import PiiScanner
 from pg_trio.stages.guardrails.pii_masks import Guarded
 from pg_trio.stages.guardrails.prompt_injection import InjectionScanner
+from pg_trio.stages.guardrails.quick_look import QuickLook
 from pg_trio.stages.guardrails.redaction import Redaction, Redactor, compile_redactor
 from pg_trio.stages.guardrails.request_guard import RequestGuard, Verdicts
 from pg_trio.stages.guardrails.secret_scanner import secret_finder
@@ -40,6 +42,18 @@ class Chain:
     _length: ContentLength | None
     # Whether `prompt_injection` reads the results of tools.
     _scans_results: bool = True
+    # The first look at a request that is one text; None where there is none.
+    _quick_look: QuickLook | None = field(init=False)
+
+    @_quick_look.default
+    def _make_quick_look(self) -> QuickLook | None:
+        keywords = None if self._keywords is None else self._keywords.finder
+        guards = [guard for guard in (self._secrets, self._pii) if guard is not None]
+        finders = [guard.finder for guard in guards if isinstance(guard.finder, ByteFinder)]
+        if self._redactor is not None or len(finders) < len(guards) or not isinstance(keywords, KeywordFinder | None):
+            return None
+        injection = None if self._injection is None else self._injection.finder
+        return QuickLook.of(finders, injection, keywords, self._length)
 
     @property
     def is_in_force(self) -> bool:
@@ -59,6 +73,9 @@ class Chain:
 
         Raises: GuardrailBlocked.
         """
+        plain = request.plain_text
+        if plain is not None and self._quick_look is not None and self._quick_look.is_clean(plain):
+            return request, (), None
         verdicts: Verdicts = ()
         redaction = None
         if self._secrets is not None:

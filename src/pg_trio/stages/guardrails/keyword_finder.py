@@ -8,7 +8,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Literal
 
 from attrs import frozen
@@ -89,6 +89,12 @@ class KeywordFinder:
             ):
                 return word.configured
         return None
+
+    @property
+    def scan(self) -> Callable[[bytes], bool] | None:
+        """The scan that finds in a text, with its case folded, whether it has any of the words; None if there are no
+        words, or too many for one scan."""
+        return None if self._any_word is None else self._any_word.is_in
 
     def _may_have_any(self, text: str) -> bool:
         return self._any_word is None or self._any_word.is_in(text.encode())

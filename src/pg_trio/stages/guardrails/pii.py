@@ -28,7 +28,7 @@ def refuse_pii(match: Match) -> PiiBlocked:
 class PiiScanner:
     """A `pii_filter` rule for requests, compiled."""
 
-    _finder: ByteFinder
+    finder: ByteFinder
     _guard: RequestGuard
 
     @classmethod
@@ -47,11 +47,11 @@ class PiiScanner:
         """The same, with what was masked."""
         plain = request.plain_text
         # The common case: one piece without a match.
-        if (self._finder.is_clean(plain)) if plain is not None else not self._finder.detectors:
+        if (self.finder.is_clean(plain)) if plain is not None else not self.finder.detectors:
             return request, ()
         return self._guard.apply(request)
 
     def mask(self, text: str) -> str:
         """The text with every match as `[<label> REDACTED]`; the same object if there was none."""
-        matches = self._finder.find(text)
+        matches = self.finder.find(text)
         return mask_matches(text, matches) if matches else text

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from bisect import bisect
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache, lru_cache
 
 from attrs import frozen
@@ -78,6 +78,11 @@ class InjectionFinder:
     def reach_chars(self) -> int | None:
         """No bound."""
         return None
+
+    @property
+    def scan(self) -> Callable[[bytes], Sequence[int]]:
+        """The scan that finds nothing in nearly every text: no rule matches, and nothing is disguised."""
+        return self._rules.scan
 
     def check(self, text: str, forms: Forms | None = None) -> None:
         """Return if the text is harmless. Its normal form is kept in `forms`, if it is made.
@@ -180,7 +185,8 @@ class InjectionScanner:
     """A `prompt_injection` rule, compiled."""
 
     def __init__(self, rule: PromptInjection) -> None:
-        self.check = injection_finder(rule.allow, rule.score_threshold).check
+        self.finder = injection_finder(rule.allow, rule.score_threshold)
+        self.check = self.finder.check
 
 
 def injection_scanner() -> InjectionFinder:
