@@ -48,9 +48,9 @@ from pg_trio.server.http1.types import Door
 
 # The rest of a body on a connection that ends: any number of bytes.
 ALL_BYTES = 1 << 62
-# Connections looked at in one pass: 0.6 ms of refusals beside 2 ms of requests that start. At three times a worker's
-# capacity 30 come in a pass; at more than five times, refusals wait.
-LOOKS = 48
+# Connections looked at in one pass: 1 ms of refusals beside 2 ms of requests that start. At three times a worker's
+# capacity some 50 come in a pass; at more than six times, refusals wait.
+LOOKS = 96
 
 
 class WaitingClient(Protocol):
