@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 import pytest
 import trio
 
@@ -192,6 +194,29 @@ async def test_nobody_waits_for_ever(monkeypatch: pytest.MonkeyPatch, is_last: b
     assert (503, OVERLOADED) == (answer.status, answer.body)
     assert (1, 0) == (app.gate.shed, app.gate.waiting)
     assert (not is_last) == len(app.scopes)
+
+
+async def test_connection_that_cannot_be_watched_again_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was refused; the others are served on."""
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "no space for another watch")
+
+    async with crowded() as (app, client), connected(port_of(client)) as other:
+        app.gate.form_line(room=2)
+        await client.send(ASK)
+        await app.gate.wait_line(1)
+        with monkeypatch.context() as patched:
+            patched.setattr(doorkeeper.Doorkeeper, "watch", fail)
+            app.gate.longest_wait_s = 0.0
+            answer = await client.read_answer()
+            rest = await client.read_to_end()
+        app.gate.open(room=2)
+        await other.send(ASK)
+        served = await other.read_answer()
+
+    assert (503, b"") == (answer.status, rest)
+    assert b"question" == served.body
 
 
 async def test_drain_serves_who_waits() -> None:

@@ -307,7 +307,11 @@ class Doorkeeper:
             self.admission.leave_line()
             parked.is_in_line, parked.visitor.incoming.data = False, b""
             self._refuse(parked, 0, now, keep_alive=parked.usual_head is not None)
-            self.watch(parked)
+            try:
+                self.watch(parked)
+            except OSError:
+                # The kernel has no memory for another one in the set: its connection ends.
+                trio.lowlevel.reschedule(parked.task)
         for _ in range(self.admission.let_in()):
             trio.lowlevel.reschedule(line.popleft().task)
 
