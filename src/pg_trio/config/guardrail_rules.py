@@ -148,8 +148,9 @@ def _keyword_blocklist(
 ) -> KeywordBlocklist:
     words = tuple(word for word in table.words or () if word is not None)
     if words not in reader.keyword_lists:
-        reader.keyword_lists.add(words)
-        if words and sum(map(len, reader.keyword_lists)) > MAX_KEYWORDS:
+        so_far = next(reversed(reader.keyword_lists.values()), 0)
+        reader.keyword_lists[words] = so_far + len(words)
+        if so_far <= MAX_KEYWORDS < so_far + len(words):
             reader.mistakes.add((*path, "words"), f"more than {MAX_KEYWORDS} words in all different lists together")
     return KeywordBlocklist(words=words, **_given(table, "enabled", "mode", "match"))
 

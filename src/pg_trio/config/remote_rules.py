@@ -52,13 +52,13 @@ _HOST = re.compile(r"[a-z0-9_.-]+|[0-9a-f:.]+")
 class RemoteRuleReader:
     """Reads the rules of one configuration. `credentials`: those by name; None for one with a mistake.
 
-    `keyword_lists`: the different lists of `keyword_blocklist` so far.
+    `keyword_lists`: the different lists of `keyword_blocklist` so far, each with the words of it and of those before.
     """
 
     credentials: Mapping[str, Credential | None]
     outside: Outside
     mistakes: Mistakes
-    keyword_lists: set[tuple[str, ...]] = field(factory=set)
+    keyword_lists: dict[tuple[str, ...], int] = field(factory=dict)
 
     def read(self, tables: GuardrailTables | OutputGuardrailTables, path: Path) -> dict[str, Any]:
         """The rules that the tables name, by their keys."""
