@@ -108,16 +108,6 @@ def test_answers_that_may_be_carried_on_are_reserved(streams: bool, on_failure: 
     assert (0, NANO * (2 * 100 + answers * 100) // 1000) == reserved
 
 
-def test_empty_text_is_a_token_at_least() -> None:
-    book = LocalSpend()
-    stage = Budget(ImmediateSpend(book), lambda: NOVEMBER, default_output_tokens=1_000)
-
-    reservation = stage.reserve_nowait(stage.compile(endpoint(budget="25")).for_input(), EmbeddingRequest(("",)))
-
-    assert reservation is not None
-    assert (0, NANO // 1000) == read(book)
-
-
 def test_input_alone_is_reserved_for_embeddings() -> None:
     book = LocalSpend()
     stage = Budget(ImmediateSpend(book), lambda: NOVEMBER, default_output_tokens=1_000)
@@ -220,9 +210,8 @@ def test_request_is_not_called_reserved_to_itself() -> None:
 def test_default_output_is_reserved_without_maximum() -> None:
     book = LocalSpend()
 
-    with budget(book).reserve(endpoint(budget="25", output=None), request(4)):
-        # And the token of the input.
-        assert (0, NANO + NANO // 1_000) == read(book)
+    with budget(book).reserve(endpoint(budget="25", output=None), request(0)):
+        assert (0, NANO) == read(book)
 
 
 @pytest.mark.parametrize("unchecked", [endpoint(budget=None), endpoint(budget="0.0001", rate=None)])

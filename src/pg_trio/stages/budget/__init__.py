@@ -2,7 +2,7 @@
 
 Rules:
 1. Both use an estimate of the input: the characters that the client sends to the provider (message text, tools), four
-   to a token, rounded up. The budget takes an empty input for one token, because the provider may charge it.
+   to a token, rounded up.
 2. The budget is checked if the endpoint has `monthly_budget_usd` and a candidate has a price: from `[[prices]]`, the
    endpoint's flat rate, or the shipped list (config/prices.py). A candidate without a price then counts at the dearest
    price of the others, so that its calls also use up the budget.

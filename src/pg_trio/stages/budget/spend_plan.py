@@ -122,8 +122,7 @@ class SpendPlan:
 
         `asked_tokens` is the client's own limit of an answer.
         """
-        # A provider may count tokens of an empty text. A book may forget a request that has reserved nothing.
-        input_tokens = estimate_tokens(characters + self.prompt_chars) or 1
+        input_tokens = estimate_tokens(characters + self.prompt_chars)
         output_tokens = self.output_tokens
         if asked_tokens is not None:
             output_tokens = limit_answer(asked_tokens, self.ceiling_tokens, output_tokens)
