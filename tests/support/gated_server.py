@@ -24,7 +24,7 @@ class Gate:
 
     def __init__(self, verdict: Verdict = Verdict.REFUSE, room: int = 0) -> None:
         self.verdict, self.room = verdict, room
-        self.shed = self.waiting = self.starts = 0
+        self.shed = self.waiting = self.starts = self.newcomers = 0
         self.has_line = False
 
     def note_shed(self, count: int) -> None:

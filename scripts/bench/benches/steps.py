@@ -226,7 +226,7 @@ class _FullGateway:
     """An application that has no room, and a connection of its server."""
 
     retry_after_s, longest_wait_s, verdict, room = 1, 2.0, Verdict.REFUSE, 0
-    deadline = 0.0
+    newcomers, deadline = 0, 0.0
 
     def __init__(self) -> None:
         self.incoming = Incoming(ServerSettings())

@@ -40,6 +40,9 @@ RETRY_AFTER_S = 1
 # of them a pass is 2 ms, and what must be refused is seen within two passes. Thirty-two clients that keep a worker
 # busy never meet a queue.
 CALM_STARTS, PRESSED_STARTS = 32, 12
+# With one, while clients come that open a connection for each request: so many in a pass. Refusing them takes four
+# times as long, and longer passes would leave them in the kernel's queue.
+NEWCOMER_STARTS, MANY_NEWCOMERS = 4, 8
 # With and without one while streams are under way. Their tokens wait for the end of a pass: with 32 it took 8 ms. With
 # four, the tokens of a busy worker left so few starts a second that requests were refused for their expected wait.
 STREAM_STARTS = 8
@@ -76,6 +79,8 @@ class Admission:
         self._join_s = wait_s * JOIN_SHARE
         self._wake = trio.Event()
         self._shed = 0
+        # New connections in this pass, counted by the server, and whether there were many in the last one.
+        self.newcomers, self._had_many = 0, False
         self.under_way = 0
         self.streams = 0
         self.verdict = Verdict.ADMIT
@@ -188,7 +193,9 @@ class Admission:
 
     def _most_starts(self) -> int:
         """In a pass, while requests wait."""
-        return STREAM_STARTS if self.streams else PRESSED_STARTS
+        if self.streams:
+            return STREAM_STARTS
+        return NEWCOMER_STARTS if self._had_many else PRESSED_STARTS
 
     def _judge(self) -> None:
         if not self._queue.length and not self._at_door:
@@ -215,6 +222,7 @@ class Admission:
 
     def begin_pass(self) -> None:
         """The event loop begins another pass."""
+        self._had_many, self.newcomers = self.newcomers >= MANY_NEWCOMERS, 0
         if self._at_door or self._let_in:
             self._starts_left, self._let_in = self._let_in, 0
         elif not self._queue.length:

@@ -15,6 +15,8 @@ from pg_trio.stages.admission import (
     CALM_STARTS,
     FIRST_START_S,
     JOIN_SHARE,
+    MANY_NEWCOMERS,
+    NEWCOMER_STARTS,
     PRESSED_JOIN_S,
     PRESSED_SHARE,
     PRESSED_STARTS,
@@ -297,6 +299,18 @@ async def test_those_at_door_come_in_and_start(door: Door, autojump_clock: trio.
     assert [(PRESSED_STARTS, PRESSED_STARTS), (3, 3)] == passes
     assert PRESSED_STARTS + 3 == door.admission.under_way
     assert Verdict.ADMIT is door.admission.verdict
+
+
+async def test_fewer_come_in_while_connections_flood(door: Door, autojump_clock: trio.testing.MockClock) -> None:
+    """Each of them is for one request, and has to be accepted and refused in time."""
+    line_up(door, CALM_STARTS + 3 * PRESSED_STARTS)
+    counts = []
+    for newcomers in (MANY_NEWCOMERS, MANY_NEWCOMERS - 1):
+        door.admission.newcomers = newcomers
+        await trio.lowlevel.checkpoint()
+        counts.append(door.admission.let_in())
+
+    assert [NEWCOMER_STARTS, PRESSED_STARTS] == counts
 
 
 async def test_nobody_starts_before_those_at_door(door: Door, autojump_clock: trio.testing.MockClock) -> None:

@@ -39,6 +39,8 @@ class LoadGate(Protocol):
     retry_after_s: int
     # The longest wait of a request.
     longest_wait_s: float
+    # The server counts new connections here; the application sets it back.
+    newcomers: int
 
     @property
     def verdict(self) -> Verdict:
