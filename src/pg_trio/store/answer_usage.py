@@ -2,7 +2,9 @@
 
 Rules:
 1. Four counters only grow: bytes and answers that were added, and that were removed. The kernel's lock is held for a
-   few system calls. If it cannot be had at once, the answer is not kept.
+   few system calls. But the kernel may pause its holder there, for some time slices on a busy machine, and an answer
+   that is not kept for that is made twice. So this side waits for PAUSES short pauses, and no longer after it has
+   waited in vain once, because a holder may be stopped (SIGSTOP).
 2. A killed worker leaves counts behind that nothing takes back. A walk over all files gives the true sums as far
    as they did not change during the walk: `correct` moves the counters into what is possible, no further.
 """
@@ -12,6 +14,7 @@ from __future__ import annotations
 import fcntl
 import os
 import struct
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,8 +22,17 @@ from pathlib import Path
 from attrs import evolve, frozen
 
 _COUNTERS = struct.Struct("<QQQQ")
-# The lock is held for some microseconds. A holder that is stopped (SIGSTOP) must not stop the others.
-LOCK_TRIES = 200
+# 80 µs: many times as long as the lock is held.
+QUICK_TRIES = 200
+# 50 ms in which the event loop stands: some ten time slices of Linux.
+PAUSE_S, PAUSES = 0.001, 50
+
+
+class CountersBusy(OSError):
+    """Another process holds the counters' lock, and does not run."""
+
+    def __init__(self) -> None:
+        super().__init__("another worker holds the lock of the file `usage` and does not run.")
 
 
 @frozen(slots=True)
@@ -47,6 +59,7 @@ class AnswerUsage:
     def __init__(self, path: Path, max_bytes: int, max_answers: int) -> None:
         self.max_bytes = max_bytes
         self.max_answers = max_answers
+        self._is_stuck = False
         self._file = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
 
     def close(self) -> None:
@@ -60,14 +73,12 @@ class AnswerUsage:
         return usage if usage.bytes >= 0 and usage.answers >= 0 else AnswerCounts()
 
     def take(self, more_bytes: int, more_answers: int = 0) -> bool:
-        """Count more, if there is room; else False."""
+        """Count more, if there is room; else False. Raises CountersBusy."""
         with self._locked() as is_held:
+            if not is_held:
+                raise CountersBusy
             usage = self.read()
-            if (
-                not is_held
-                or usage.bytes + more_bytes > self.max_bytes
-                or usage.answers + more_answers > self.max_answers
-            ):
+            if usage.bytes + more_bytes > self.max_bytes or usage.answers + more_answers > self.max_answers:
                 return False
             self._write(evolve(usage, added_bytes=usage.added_bytes + more_bytes, added=usage.added + more_answers))
             return True
@@ -106,12 +117,20 @@ class AnswerUsage:
 
     @contextmanager
     def _locked(self) -> Iterator[bool]:
-        is_held = any(self._try_lock() for _ in range(LOCK_TRIES))
+        is_held = any(self._try_lock() for _ in range(QUICK_TRIES)) or (not self._is_stuck and self._wait_for_lock())
+        self._is_stuck = not is_held
         try:
             yield is_held
         finally:
             if is_held:
                 fcntl.flock(self._file, fcntl.LOCK_UN)
+
+    def _wait_for_lock(self) -> bool:
+        for _ in range(PAUSES):
+            time.sleep(PAUSE_S)
+            if self._try_lock():
+                return True
+        return False
 
     def _try_lock(self) -> bool:
         try:

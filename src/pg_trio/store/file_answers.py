@@ -17,7 +17,7 @@ from pg_trio.store.answer_pipes import GROWN, READERS, STOP, WAIT, AnswerPipes, 
 from pg_trio.store.answer_reader import FileKeptAnswer, ReaderHub
 from pg_trio.store.answer_records import AnswerState, DamagedAnswer, pack_head
 from pg_trio.store.answer_sweep import AnswerSweep
-from pg_trio.store.answer_usage import AnswerUsage
+from pg_trio.store.answer_usage import AnswerUsage, CountersBusy
 from pg_trio.store.answer_writer import STEP_BYTES, AnswerPlace, FileAnswerWriter
 from pg_trio.store.outage import Outage
 
@@ -25,6 +25,8 @@ logger = logging.getLogger("pg_trio.store")
 
 # A name is free again once an old answer is removed; another claim may come first.
 CLAIM_TRIES = 3
+# A claim waits so long for a worker that holds the counters and does not run: else two requests would be the first.
+BUSY_LIMIT_S, BUSY_PAUSE_S = 1.0, 0.01
 REPEAT_EVERY_S = 1.0
 
 
@@ -72,15 +74,18 @@ class FileAnswerStore:
     ) -> FileAnswerWriter | FileKeptAnswer | None:
         """See AnswerStore."""
         await trio.lowlevel.checkpoint()
-        try:
-            for _ in range(CLAIM_TRIES):
-                made = self._make(name, head, limits) or self._open(name, takes_over=True)
-                if made is not None:
-                    self._outage.succeeded()
-                    return made
-        except OSError as error:
-            self._outage.failed(error)
-        return None
+        until = trio.current_time() + BUSY_LIMIT_S
+        while True:
+            try:
+                return self._claim(name, head, limits)
+            except CountersBusy as error:
+                if trio.current_time() >= until:
+                    self._outage.failed(error)
+                    return None
+                await trio.sleep(BUSY_PAUSE_S)
+            except OSError as error:
+                self._outage.failed(error)
+                return None
 
     async def find(self, name: bytes) -> FileKeptAnswer | None:
         """See AnswerStore."""
@@ -90,6 +95,14 @@ class FileAnswerStore:
         except OSError as error:
             self._outage.failed(error)
             return None
+
+    def _claim(self, name: bytes, head: AnswerHead, limits: KeepLimits) -> FileAnswerWriter | FileKeptAnswer | None:
+        for _ in range(CLAIM_TRIES):
+            made = self._make(name, head, limits) or self._open(name, takes_over=True)
+            if made is not None:
+                self._outage.succeeded()
+                return made
+        return None
 
     def _make(self, name: bytes, head: AnswerHead, limits: KeepLimits) -> FileAnswerWriter | None:
         """A writer; None if the name is taken. Raises OSError if there is no room."""

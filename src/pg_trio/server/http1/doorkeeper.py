@@ -20,7 +20,7 @@ switches, and memory that no processor's cache holds (docs/decisions/007-overloa
 5. A new client whose only request has already arrived is refused before a connection object is made for it. The rest
    is the kernel's work.
 6. A pass looks at LOOKS connections at most; the others wait in the kernel. So however many requests are refused, those
-   that may start have most of the processor (Mogul and Ramakrishnan, "Eliminating receive livelock", 1996).
+   that may start keep a part of the processor (Mogul and Ramakrishnan, "Eliminating receive livelock", 1996).
 7. While the server drains, no request is refused here: the usual answer ends the connection. Those in line are served.
 """
 
