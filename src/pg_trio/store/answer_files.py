@@ -58,7 +58,8 @@ class AnswerFolder:
         return self.path / text[:2] / text[2:]
 
     def create(self, name: bytes, unique: str, data: bytes) -> int | None:
-        """A locked file of that name with these first bytes; None if the name is taken. `unique` is of this call."""
+        """A locked file of that name with these first bytes; None if the name is taken, or if a sweep found the file
+        before it was locked. `unique` is of this call."""
         path = self.path_of(name)
         unnamed = path.parent / f"{UNNAMED}{unique}"
         flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -72,7 +73,7 @@ class AnswerFolder:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             write_all(file, data)
             os.link(unnamed, path)
-        except FileExistsError:
+        except (FileExistsError, BlockingIOError, FileNotFoundError):
             os.close(file)
             return None
         except BaseException:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import stat
 from collections.abc import AsyncIterator
@@ -14,6 +15,7 @@ import trio.testing
 from pg_trio.domain.kept_answer import AnswerOwner
 from pg_trio.errors import AnswerCut
 from pg_trio.store import answer_writer
+from pg_trio.store.answer_files import UNNAMED
 from pg_trio.store.file_answers import FileAnswerStore
 from tests.support.kept import HEAD, LIMITS, NAME, OWNER, claim, find, kill, open_store, read_all, start_writer
 
@@ -311,3 +313,28 @@ async def test_cancelled_reader_leaves_nothing(store: FileAnswerStore, nursery: 
     assert scope.cancelled_caught
     assert ({}, {}) == (store._hub._waiting, store._hub._attached)
     answer.close()
+
+
+@pytest.mark.parametrize("holds_it", [True, False])
+async def test_sweep_between_making_and_locking_costs_no_claim(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, holds_it: bool
+) -> None:
+    """It looks for the new file's writer at this moment, or has removed the file because it has none."""
+    store, flock, disturbed = open_store(tmp_path), fcntl.flock, []
+
+    def sweep_first(file: int, operation: int) -> None:
+        path = Path(os.readlink(f"/proc/self/fd/{file}"))
+        if path.name.startswith(UNNAMED) and not disturbed:
+            disturbed.append(path)
+            if holds_it:
+                raise BlockingIOError
+            path.unlink()
+        flock(file, operation)
+
+    monkeypatch.setattr(fcntl, "flock", sweep_first)
+    writer = await claim(store)
+
+    assert 1 == len(disturbed)
+    assert store.folder.path_of(NAME).exists()
+    writer.discard()
+    await store.aclose()
