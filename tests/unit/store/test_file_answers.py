@@ -320,7 +320,8 @@ async def test_sweep_between_making_and_locking_costs_no_claim(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, holds_it: bool
 ) -> None:
     """It looks for the new file's writer at this moment, or has removed the file because it has none."""
-    store, flock, disturbed = open_store(tmp_path), fcntl.flock, []
+    store, flock = open_store(tmp_path), fcntl.flock
+    disturbed: list[Path] = []
 
     def sweep_first(file: int, operation: int) -> None:
         path = Path(os.readlink(f"/proc/self/fd/{file}"))

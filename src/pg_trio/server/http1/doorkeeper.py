@@ -124,7 +124,8 @@ class Doorkeeper:
     # ── one connection ───────────────────────────────────────────────────────────────────────────────────────────────
 
     def turn_away_newcomer(self, sock: socket.socket) -> bool:
-        """True if it was refused: it has its answer, and its socket is closed. If not, nothing was read from it."""
+        """Count a new client. True if it was refused: it has its answer, and its socket is closed. If not, nothing was
+        read from it."""
         self.admission.newcomers += 1
         if self.admission.verdict is not Verdict.REFUSE or self.draining:
             return False

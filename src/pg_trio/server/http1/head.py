@@ -92,6 +92,7 @@ class KnownHead:
         "_digits_end",
         "_head",
         "_length_at",
+        "_other_bytes",
         "is_plain",
         "may_wait",
     )
@@ -107,6 +108,7 @@ class KnownHead:
             # The most digits, and the line's end behind them.
             self._digits_end = len(self._before) + _LENGTH_DIGITS + 1
             self._length_at = [name for name, _ in head.headers].index(b"content-length")
+        self._other_bytes = len(self._before) + len(self._behind)
 
     @property
     def keep_alive(self) -> bool:
@@ -123,30 +125,28 @@ class KnownHead:
 
         The value is shared, so its list of headers must not be changed.
         """
-        before, behind = self._before, self._behind
-        if not data.startswith(before):
+        digits = self._find_digits(data)
+        if digits is None:
             return None
-        start = len(before)
-        if not behind:
-            return self._head, start
-        stop = data.find(b"\r", start, self._digits_end)
-        digits = data[start:stop]
-        if stop < 0 or not digits.isdigit() or not data.startswith(behind, stop):
-            return None
-        return self._head if digits == self._digits else self._with_length(digits), stop + len(behind)
+        return self._head if digits == self._digits else self._with_length(digits), self._other_bytes + len(digits)
 
     def measure(self, data: bytes) -> int:
         """Bytes of the request that `data` begins with, its body included, also where not all are here; -1 if it has
         another head, or one without a length."""
+        digits = self._find_digits(data)
+        return self._other_bytes + len(digits) + int(digits) if digits else -1
+
+    def _find_digits(self, data: bytes) -> bytes | None:
+        """The length's digits in the head that `data` begins with, empty without one; None if it is another head."""
         before, behind = self._before, self._behind
-        if not behind or not data.startswith(before):
-            return -1
+        if not data.startswith(before):
+            return None
+        if not behind:
+            return b""
         start = len(before)
         stop = data.find(b"\r", start, self._digits_end)
         digits = data[start:stop]
-        if stop < 0 or not digits.isdigit() or not data.startswith(behind, stop):
-            return -1
-        return stop + len(behind) + int(digits)
+        return digits if stop >= 0 and digits.isdigit() and data.startswith(behind, stop) else None
 
     def _with_length(self, digits: bytes) -> HttpHead:
         headers = self._head.headers.copy()
