@@ -26,8 +26,10 @@ migrate = partial(migrate_schema, steps=read_steps())
 
 @pytest.fixture(autouse=True)
 def patient_probes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a busy machine a connection may take longer than the limit of a probe."""
-    monkeypatch.setattr("pg_trio.cluster.postgres.postgres_pool.PROBE_LIMIT_S", LIMIT_S)
+    """On a busy machine a connection may take longer than the limit of a probe, and of a cancel request: `psql` runs in
+    the event loop of the pool."""
+    for limit in ("PROBE_LIMIT_S", "CANCEL_LIMIT_S"):
+        monkeypatch.setattr(f"pg_trio.cluster.postgres.postgres_pool.{limit}", LIMIT_S)
 
 
 @asynccontextmanager
