@@ -267,11 +267,13 @@ async def open_gateway(
     # Before the first request: what was switched off stays so after a restart.
     overrides.apply(await operators.read_overrides())
     lifetime.run(partial(operators.watch, overrides.apply))
-    warm = list_warm(settings, pipeline.provider_call.memory)
+    memory = pipeline.provider_call.memory
+    warm = list_warm(settings, memory)
     deadlines, works = DeadlineKeeper(), OwnedWorks(event_bytes)
     sockets = OpenSockets(settings.server.websocket_max_open, pipeline.authenticate.find_caller)
     lifetime.run(deadlines.run, direct.run, pipeline.admission.run, partial(keep_warm, direct, warm), works.run)
-    lifetime.run(pipeline.stream_clocks.run, sockets.watch, partial(prepare_rules, settings.projects.values()))
+    lifetime.run(memory.pauses.run, pipeline.stream_clocks.run, sockets.watch)
+    lifetime.run(partial(prepare_rules, settings.projects.values()))
     counts = around.count_connections, sockets.__len__
     parts = MeteredParts(settings, pipeline, stores, recorders, overrides, *counts)
     page = None if metering is None else metering.make_page(parts, lifetime, {} if traces is None else traces.counts)
@@ -360,7 +362,7 @@ def make_compiler(settings: Settings, ledger: Ledger, exchange: Exchange) -> Pla
         RateLimit(ledger.buckets, ledger.leases, time.monotonic, limits.default_output_tokens, holders),
         Budget(ledger.spend, time.time, limits.default_output_tokens, zone, holders),
         ProviderCall(exchange, settings.disabled_providers, hedge_share, memory),
-        RemoteCaller(exchange.transports, exchange.large_work),
+        RemoteCaller(exchange.transports, exchange.large_work, memory.pauses),
     )
 
 

@@ -16,6 +16,7 @@ from pg_trio.errors import EndpointNotFound, ModelNotFound
 from pg_trio.ledger.immediate import ImmediateBuckets, ImmediateLeases, ImmediateSpend
 from pg_trio.providers import adapter_for
 from pg_trio.racing.large_work import LargeWork
+from pg_trio.racing.pauses import Pauses
 from pg_trio.shared_memory.leases import LeaseBook
 from pg_trio.shared_memory.spend import LocalSpend
 from pg_trio.shared_memory.token_bucket import LocalBuckets
@@ -41,7 +42,7 @@ def make_compiler(disabled: frozenset[str] = frozenset()) -> PlanCompiler:
         RateLimit(ImmediateBuckets(LocalBuckets()), ImmediateLeases(LeaseBook(spend)), lambda: 0.0, 1_000),
         Budget(ImmediateSpend(spend), lambda: 0.0, 1_000),
         ProviderCall(Exchange(adapter_for, {}, lambda: 0.0, LargeWork()), disabled, 0.05),
-        RemoteCaller({}, LargeWork()),
+        RemoteCaller({}, LargeWork(), Pauses()),
     )
 
 

@@ -15,6 +15,7 @@ from pg_trio.domain.guardrails import GuardPhase
 from pg_trio.domain.project import Endpoint, Project
 from pg_trio.errors import GatewayError
 from pg_trio.racing.large_work import LargeWork
+from pg_trio.racing.pauses import Pauses
 from pg_trio.stages.guardrails import RemoteCaller, compile_remote
 from pg_trio.stages.guardrails.inspection import Inspection
 from pg_trio.stages.guardrails.remote_guard import RemoteCheck, RemoteGuard
@@ -39,7 +40,7 @@ def ask_services(settings: Settings, asking: Asking, text: str) -> list[Inspecti
 async def _ask_services(settings: Settings, asking: Asking, text: str) -> list[Inspection]:
     async with AsyncExitStack() as stack:
         transports = open_transports(settings, DirectTransport(settings.upstream), stack)
-        remote = compile_remote(asking.endpoint.guardrails, RemoteCaller(transports, LargeWork()))
+        remote = compile_remote(asking.endpoint.guardrails, RemoteCaller(transports, LargeWork(), Pauses()))
         assert remote is not None  # the caller has seen that there are services
         found: list[Inspection] = []
         for guard in remote.after if asking.phase == "output" else (*remote.before, *remote.beside):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 from uuid import UUID
 
 import pytest
@@ -30,11 +30,12 @@ from pg_trio.errors import (
     UpstreamUnreachable,
 )
 from pg_trio.providers import adapter_for
-from pg_trio.racing.attempt import Attempt, AttemptEnd, Outcome
+from pg_trio.racing.attempt import ATTEMPT_LIMIT, Attempt, AttemptEnd, Outcome
 from pg_trio.racing.breaker import BreakerRules, Fault
 from pg_trio.racing.breaker_board import BoardPermit, BreakerBoard, BreakerOpen
 from pg_trio.racing.large_work import LARGE_BYTES, LargeWork
 from pg_trio.racing.latency import LatencyBoard, LatencyRules
+from pg_trio.racing.pauses import Pauses
 from pg_trio.stages.provider_call import Memory, ProviderCall
 from pg_trio.stages.provider_call.exchange import (
     REFUSALS_KEPT,
@@ -44,7 +45,7 @@ from pg_trio.stages.provider_call.exchange import (
     tell_deadline,
 )
 from pg_trio.stages.provider_call.retry import SLACK_S
-from pg_trio.stages.provider_call.runner import blame, tell
+from pg_trio.stages.provider_call.runner import blame, find_fault, tell
 from pg_trio.stages.provider_call.stream import Opening, OpenStream
 from tests.support.stages_now import PlannedCall
 
@@ -638,7 +639,7 @@ class FakePermit:
         self.faults.append(fault)
 
     def broke_off(self, now: float, said: str) -> None:
-        pass
+        self.faults.append(Fault.TARGET)
 
     def cancelled(self) -> None:
         self.is_given_back = True
@@ -651,9 +652,49 @@ class FakePermit:
 def test_silence_is_blamed_only_where_it_was_long(took_s: float, reason: str, faults: list[Fault]) -> None:
     permit, attempt = FakePermit(), Attempt(candidate("a"), 0, False, 0.0, 9.0)
 
-    tell(permit, AttemptEnd(attempt, took_s, Outcome.CANCELLED, reason=reason), 0.0)
+    end = AttemptEnd(attempt, took_s, Outcome.CANCELLED, reason=reason)
+    tell(permit, end, find_fault(end, 0.0, Pauses()))
 
     assert (faults, True) == (permit.faults, permit.is_given_back)
+
+
+@pytest.mark.parametrize(
+    ("ended", "fault"),
+    [
+        ({"outcome": Outcome.CANCELLED, "reason": "deadline"}, Fault.SLOW),
+        ({"outcome": Outcome.FAILED, "reason": ATTEMPT_LIMIT}, Fault.TARGET),
+        ({"outcome": Outcome.FAILED, "error": UpstreamBroken("the connection was cut")}, Fault.TARGET),
+    ],
+)
+async def test_silence_is_not_blamed_where_nothing_listened(
+    mock_clock: MockClock, nursery: trio.Nursery, ended: dict[str, Any], fault: Fault
+) -> None:
+    pauses, attempt = Pauses(), Attempt(candidate("a"), 0, False, 0.0, 9.0)
+    nursery.start_soon(pauses.run)
+    await wait_all_tasks_blocked()
+    mock_clock.jump(5)
+
+    end = AttemptEnd(attempt, trio.current_time(), **ended)
+
+    assert (None, fault) == (find_fault(end, 0.0, pauses), find_fault(end, 0.0, Pauses()))
+    # What the provider said itself counts.
+    refused = AttemptEnd(attempt, trio.current_time(), Outcome.FAILED, UpstreamRefused("no", 503))
+    assert Fault.TARGET is find_fault(refused, 0.0, pauses)
+
+
+@pytest.mark.parametrize(("pause_s", "faults"), [(0.0, [Fault.TARGET]), (5.0, [])])
+async def test_stream_that_breaks_after_a_pause_is_not_blamed(
+    mock_clock: MockClock, nursery: trio.Nursery, pause_s: float, faults: list[Fault]
+) -> None:
+    permit, pauses = FakePermit(), Pauses()
+    stream = OpenStream(candidate("a"), None, None, [], permit=permit, pauses=pauses)
+    nursery.start_soon(pauses.run)
+    await wait_all_tasks_blocked()
+    mock_clock.jump(pause_s)
+
+    stream.note_broken(trio.current_time(), "the connection was cut")
+
+    assert faults == permit.faults
 
 
 async def test_disabled_providers_are_not_there(autojump_clock: MockClock) -> None:

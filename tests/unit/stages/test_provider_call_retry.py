@@ -407,7 +407,9 @@ def test_refusal_blames_what_it_concerns(concerns: Any, fault: Fault) -> None:
 def test_repeated_failure_is_told_of_a_probe_alone(is_probe: bool, faults: list[Fault]) -> None:
     permit, attempt = FakePermit(is_probe=is_probe), Attempt(candidate("a"), 1, False, 0.0, 9.0)
 
-    tell(permit, AttemptEnd(attempt, 1.0, Outcome.FAILED, UpstreamBroken("cut")), 0.0, is_repeated=True)
+    end = AttemptEnd(attempt, 1.0, Outcome.FAILED, UpstreamBroken("cut"))
+
+    tell(permit, end, Fault.TARGET, is_repeated=True)
 
     assert (faults, True) == (permit.faults, permit.is_given_back)
 

@@ -12,6 +12,7 @@ from pg_trio.racing.breaker import BreakerRules
 from pg_trio.racing.breaker_board import BreakerBoard, Breakers
 from pg_trio.racing.hedge_budget import HedgeBudget, HedgeRules
 from pg_trio.racing.latency import Latencies, LatencyBoard
+from pg_trio.racing.pauses import Pauses
 from pg_trio.racing.retry_budget import RetryBudget
 
 # The contract's default.
@@ -33,7 +34,7 @@ class Memory:
     """The results of candidates so far, and the remaining budgets. By default, this process keeps them for itself.
 
     `leases` count a credential's running calls in all workers, `slot_leases` at all nodes; None: each worker counts its
-    own.
+    own. `pauses`: a silence in them is no candidate's.
     """
 
     breakers: Breakers[Candidate] = field(factory=make_board)
@@ -42,6 +43,7 @@ class Memory:
     leases: LeaseCounter | None = None
     slot_leases: SlotLeases | None = None
     retry_budget: RetryBudget = field(factory=lambda: RetryBudget(RETRY_SHARE))
+    pauses: Pauses = field(factory=Pauses)
 
     @classmethod
     def over(cls, health: NodeHealth, retry_share: float, workers: int) -> Memory:

@@ -192,7 +192,7 @@ class ProviderCall:
         exchange = partial(self._exchange.open_stream, prompt=prompt, opening=opening, ends_at=asked.ends_at)
         runner = self._make_runner(plan, plan.streams, asked, exchange, STREAMS)
         stream = (await self._race(runner)).value
-        stream.permit = runner.permit
+        stream.permit, stream.pauses = runner.permit, self.memory.pauses
         return stream
 
     def describe(self, candidate: Candidate) -> dict[str, object]:

@@ -27,6 +27,7 @@ from pg_trio.ledger.node_health import Hedges
 from pg_trio.racing.attempt import ATTEMPT_LIMIT, Attempt, AttemptEnd, Outcome, Round
 from pg_trio.racing.breaker import Fault
 from pg_trio.racing.breaker_board import BreakerOpen, Permit, Standing
+from pg_trio.racing.pauses import Pauses
 from pg_trio.stages.provider_call.call_plan import CallPlan, Pacing
 from pg_trio.stages.provider_call.memory import Memory
 from pg_trio.stages.provider_call.pace import NEVER
@@ -224,7 +225,8 @@ class CallRunner(Generic[T]):
                 attempts.lost_to += (candidate,)
             asked_at = end.attempt.started_at if self.line is None else self.line.asked_at[end.attempt.number]
             is_repeated = self._retries is not None and self._retries.has_failed(candidate)
-            tell(permit, end, asked_at, said, is_repeated=is_repeated)
+            fault = find_fault(end, asked_at, self.memory.pauses)
+            tell(permit, end, fault, said, is_repeated=is_repeated)
             if self.pacing.learned is not None:
                 self.pacing.learned.learn(end, asked_at)
         if end.outcome is Outcome.FAILED or end.reason == ATTEMPT_LIMIT:
@@ -241,26 +243,24 @@ class CallRunner(Generic[T]):
 
 
 def tell(
-    permit: Permit, end: AttemptEnd[Candidate], asked_at: float, said: str = "", *, is_repeated: bool = False
+    permit: Permit, end: AttemptEnd[Candidate], fault: Fault | None, said: str = "", *, is_repeated: bool = False
 ) -> None:
     """Report to the breakers how a try without an answer ended.
 
     `is_repeated`: this request has failed there before. Such a failure is not counted again: the retries of one request
     may meet a blip of half a second three times, and this must not look like three failed requests.
     """
-    now = end.ended_at
-    fault = find_fault(end, asked_at)
     if fault is not None and not (is_repeated and fault is Fault.TARGET and not permit.is_probe):
         retry_after_s = end.error.retry_after_s if isinstance(end.error, UpstreamRefused) else None
-        permit.failed(fault, now, retry_after_s, said)
+        permit.failed(fault, end.ended_at, retry_after_s, said)
     permit.cancelled()
 
 
-def find_fault(end: AttemptEnd[Candidate], asked_at: float) -> Fault | None:
-    """The fault that the end of a try shows; None if it shows none."""
+def find_fault(end: AttemptEnd[Candidate], asked_at: float, pauses: Pauses) -> Fault | None:
+    """The fault that the end of a try shows; None if it shows none, for instance because nothing here listened."""
     if isinstance(end.error, UpstreamRefused):
         return blame(end.error)
-    if isinstance(end.error, OwnStateError):
+    if isinstance(end.error, OwnStateError) or pauses.took_most_of(asked_at, end.ended_at):
         return None
     if end.outcome is Outcome.FAILED or end.reason == ATTEMPT_LIMIT:
         return Fault.TARGET

@@ -23,6 +23,7 @@ from pg_trio.domain.project import Candidate
 from pg_trio.domain.upstream import UpstreamResponse
 from pg_trio.errors import AttemptFailed
 from pg_trio.racing.breaker_board import Permit
+from pg_trio.racing.pauses import Pauses
 
 # Characters of reasoning that wait for a winner, for each candidate: what a pipe holds (pipe(7): 64 KiB).
 HELD_CHARS = 65_536
@@ -101,6 +102,7 @@ class OpenStream:
     _held_chars: int = 0
     # Of the try that opened it: it was praised for its first token.
     permit: Permit | None = None
+    pauses: Pauses | None = None
     # Whether text was left out of the block of reasoning under way.
     _has_hole: bool = False
 
@@ -168,8 +170,8 @@ class OpenStream:
         return self.reader.feed(data) if data else self.reader.close()
 
     def note_broken(self, now: float, said: str) -> None:
-        """It failed after its first token: its breaker counts the same call as failed."""
-        if self.permit is not None:
+        """It failed after its first token: its breaker counts the same call as failed, unless we may be the cause."""
+        if self.permit is not None and not (self.pauses is not None and self.pauses.has_just_ended(now)):
             self.permit.broke_off(now, said)
 
     async def aclose(self) -> None:

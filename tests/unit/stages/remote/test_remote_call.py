@@ -24,6 +24,7 @@ from pg_trio.errors import (
     WebhookBlocked,
 )
 from pg_trio.racing.large_work import LargeWork
+from pg_trio.racing.pauses import Pauses
 from pg_trio.stages.guardrails.remote import remote_call
 from pg_trio.stages.guardrails.remote.remote_call import (
     DEADLINE_GRACE_S,
@@ -99,8 +100,8 @@ def answer(said: Any, **settings: Any) -> Callable[[FakeService], FakeAnswer]:
     return lambda transport: FakeAnswer(transport, pieces=[body], **settings)
 
 
-def guard(service: FakeService, *, flags: bool = False, **settings: Any) -> ServiceGuard:
-    caller = RemoteCaller({"direct": service}, LargeWork())
+def guard(service: FakeService, *, flags: bool = False, pauses: Pauses | None = None, **settings: Any) -> ServiceGuard:
+    caller = RemoteCaller({"direct": service}, LargeWork(), pauses or Pauses())
     return ServiceGuard(WebhookWire.of(evolve(RULE, **settings)), caller, flags)
 
 
@@ -233,6 +234,23 @@ async def test_dead_service_stays_paused(autojump_clock: MockClock) -> None:
             await fail(made)
 
     assert FAILURES_IN_ROW + 3 == len(service.requests)
+
+
+async def test_pause_of_this_process_blames_no_service(mock_clock: MockClock, nursery: trio.Nursery) -> None:
+    service, pauses = FakeService(answer({"action": "allow"}), head_after_s=1.0), Pauses()
+    made = guard(service, pauses=pauses)
+    nursery.start_soon(pauses.run)
+    async with trio.open_nursery() as checks:
+        for _ in range(FAILURES_IN_ROW):
+            checks.start_soon(fail, made)
+        await wait_all_tasks_blocked()
+        mock_clock.jump(9.0)
+    assert FAILURES_IN_ROW == len(service.requests)
+
+    service.head_after_s = 0.0
+    mock_clock.autojump_threshold = 0
+
+    assert RemoteVerdict() == await made.check(ASKED)
 
 
 async def test_wrong_answers_pause_nothing(autojump_clock: MockClock) -> None:

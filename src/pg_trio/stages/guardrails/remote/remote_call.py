@@ -6,7 +6,8 @@ Rules:
 2. At most MOST_CALLS of one service run at once in a worker; the next wait in order.
 3. Only a 200 with a body up to its limit is an answer. Redirects are not followed.
 4. A service that left FAILURES_IN_ROW calls in a row without an answer is not asked for PAUSE_S; then one call tries
-   it. Only rules that fail closed pause: with `on_failure = "open"`, text would pass that no call tried to check.
+   it. Only rules that fail closed pause: with `on_failure = "open"`, text would pass that no call tried to check. A
+   call during which this process did not run does not count.
 5. The log has a line when a service begins to fail and when it answers again. Neither quotes anything.
 """
 
@@ -23,6 +24,7 @@ from pg_trio.domain.guardrails import GuardrailVerdict
 from pg_trio.domain.upstream import Transport, UpstreamResponse
 from pg_trio.errors import AttemptFailed, GuardrailBlocked, GuardrailFailed, OwnStateError
 from pg_trio.racing.large_work import LargeWork
+from pg_trio.racing.pauses import Pauses
 from pg_trio.stages.guardrails.remote.remote_answer import RemoteCheckFailed, RemoteWire
 from pg_trio.stages.guardrails.remote_guard import RemoteCheck, RemoteVerdict
 
@@ -88,9 +90,10 @@ class _Try:
 class RemoteCaller:
     """Asks the services. One for each worker."""
 
-    def __init__(self, transports: Mapping[str, Transport], large_work: LargeWork) -> None:
+    def __init__(self, transports: Mapping[str, Transport], large_work: LargeWork, pauses: Pauses) -> None:
         self._transports = transports
         self.large_work = large_work
+        self._pauses = pauses
         # As many as the configuration names.
         self._services: dict[str, RemoteService] = {}
 
@@ -118,17 +121,23 @@ class RemoteCaller:
         return service
 
     async def _ask_in_time(self, service: RemoteService, wire: RemoteWire, asked: RemoteCheck) -> RemoteVerdict:
-        cut_at, tried = trio.current_time() + wire.terms.limit_s, _Try()
+        began, tried = trio.current_time(), _Try()
+        cut_at = began + wire.terms.limit_s
         with trio.move_on_at(min(cut_at, asked.ends_at + DEADLINE_GRACE_S)):
             try:
                 return await self._exchange(service, wire, asked, tried)
             except (AttemptFailed, OwnStateError) as failure:
-                if tried.was_sent and isinstance(failure, AttemptFailed):
-                    service.note_silence(trio.current_time())
+                if isinstance(failure, AttemptFailed):
+                    self._note_silence(service, tried, began)
                 raise RemoteCheckFailed(str(failure)) from None
-        if tried.was_sent and not tried.was_answered and trio.current_time() >= cut_at:
-            service.note_silence(trio.current_time())
+        if not tried.was_answered and trio.current_time() >= cut_at:
+            self._note_silence(service, tried, began)
         raise RemoteCheckFailed(f"no answer within {wire.terms.limit_s * 1000:.0f} ms")
+
+    def _note_silence(self, service: RemoteService, tried: _Try, began: float) -> None:
+        now = trio.current_time()
+        if tried.was_sent and not self._pauses.took_most_of(began, now):
+            service.note_silence(now)
 
     async def _exchange(
         self, service: RemoteService, wire: RemoteWire, asked: RemoteCheck, tried: _Try

@@ -1,0 +1,70 @@
+"""A worker that did not run for longer than its calls had (SIGSTOP, a paused machine): no provider is blamed for it.
+
+A real `pg-trio serve`; while its worker is stopped, the provider answers in time, and nothing reads it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import trio
+
+from pg_trio.simulator import Simulator, serve_simulator
+from tests.support.gateway import CREDENTIALS, PROJECT, endpoint, project
+from tests.support.processes import PG_TRIO, run_command, start
+from tests.support.wire import HttpResponse, bearer, post, send_raw
+
+# As many slow calls open a breaker (BreakerRules.slow_min_calls), and a few more.
+CALLS = 14
+# The provider takes a second: enough to stop the worker before the first answer.
+LATENCY = "latency=1s"
+LIMIT_S = 3
+SPARE = [{"credential": "sim", "model": "spare"}]
+ENDPOINTS = {
+    # The request's own deadline ends the call.
+    "lone": endpoint("lone", "talk", deadline_ms=LIMIT_S * 1000),
+    # The limit of a try ends the call, and the next candidate is asked.
+    "two": endpoint("two", "talk", failover=SPARE, deadline_ms=60_000, attempt_timeout_ms=LIMIT_S * 1000),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("slug", ENDPOINTS)
+async def test_provider_is_not_blamed_for_a_pause_of_ours(nursery: trio.Nursery, tmp_path: Path, slug: str) -> None:
+    simulator: Simulator = await nursery.start(serve_simulator)
+    simulator.behave("talk", LATENCY)
+    head = f'[server]\nbind = "127.0.0.1:0"\nworkers = 1\n{CREDENTIALS.format(base_url=simulator.base_url)}'
+    config = tmp_path / "gateway.toml"
+    config.write_text(head + project() + ENDPOINTS[slug], encoding="utf-8")
+    create = ("token", "create", "--config", str(config), "--project", str(PROJECT), "--name", "t")
+    token = (await run_command(*create))[1].strip()
+    served = await start(nursery, [*PG_TRIO, "serve", "--config", str(config)])
+    (worker,) = json.loads((tmp_path / "data" / "serve.json").read_text())["workers"]
+
+    async def ask(answers: list[HttpResponse]) -> None:
+        answers.append(await send_raw(served.port, post(f"/api/{PROJECT}/{slug}", {"message": "Hello"}, bearer(token))))
+
+    during: list[HttpResponse] = []
+    after: list[HttpResponse] = []
+    async with trio.open_nursery() as clients:
+        for _ in range(CALLS):
+            clients.start_soon(ask, during)
+        await simulator.wait_request(CALLS)
+        os.kill(worker, signal.SIGSTOP)
+        try:
+            await trio.sleep(LIMIT_S + 1)
+        finally:
+            os.kill(worker, signal.SIGCONT)
+    simulator.behave("talk")
+    await ask(after)
+
+    assert {one.status for one in during} <= {200, 504}
+    # The calls met the limit, else nothing is shown.
+    asked = [one.model for one in simulator.requests]
+    assert "spare" in asked or 504 in {one.status for one in during}
+    assert (200, "talk") == (after[0].status, asked[-1]), served.output
+    assert 0 == await served.stop()
