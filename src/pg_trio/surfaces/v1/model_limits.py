@@ -58,6 +58,16 @@ def openai_lines(times: StageTimes, limits: Sequence[LimitState]) -> AnswerLines
     if limits is NO_LIMITS:
         return _FIELDS_AND_TIME, (spent_ms,)
     if type(limits) is LimitsLeft:
+        if (pair := _pair_of(limits.policies)) is not None:
+            # Nearly always: an endpoint's limits of a minute and an hour. As below, without a loop.
+            (left, next_s), (other_left, other_next_s) = limits.left
+            if left is not None and other_left is not None:
+                (_, quota, window_s, form), other = pair
+                has_left = left
+                if other_left / other[1] < left / quota:
+                    (_, quota, window_s, form), has_left = other, other_left
+                full_s = -(-(quota - has_left) * window_s // quota)
+                return form, (spent_ms, left, next_s, other_left, other_next_s, has_left, _duration(full_s))
         kind = _single_kind(limits.policies)
         shown: tuple[Any, ...] = tuple(chain.from_iterable(limits.left))
         if kind is not None and None not in shown:
@@ -124,6 +134,16 @@ def _single_kind(policies: tuple[LimitPolicy, ...]) -> _Kind | None:
         return None
     before = _FIELDS_AND_TIME + standard_format(policies)
     return evolve(kinds[0], rows=tuple((*row[:3], before + row[3]) for row in kinds[0].rows))
+
+
+@lru_cache(maxsize=10_000)
+def _pair_of(policies: tuple[LimitPolicy, ...]) -> tuple[_Row, _Row] | None:
+    """The limits, if these are two of one kind, in their order."""
+    kind = _single_kind(policies)
+    if kind is None or len(kind.rows) != 2:
+        return None
+    first, second = kind.rows
+    return first, second
 
 
 # A day's seconds, of which a minute's are the usual ones.
