@@ -11,7 +11,8 @@ Rules:
 4. No request waits longer than `wait_s`, nor past a deadline. New requests join if their expected wait is at most a
    quarter of it, so that queued requests are still served if the worker becomes slower. A queue that has stood for
    half of `wait_s` is no burst that will pass: from then on a newcomer's expected wait is PRESSED_JOIN_S at most,
-   because a longer queue would delay everybody and serve no more (docs/decisions/007-overload.md).
+   because a longer queue would delay everybody and serve no more, and FLOODED_JOIN_S while more requests are refused
+   than start (docs/decisions/007-overload.md).
 5. `verdict` is for a server that refuses requests before they cost anything; it reports each to `note_shed`. `room`
    says how many more it may pass on in one step.
 6. A refused request has no log row of its own: rows would be the costliest part of it. One row and one log line a
@@ -53,6 +54,10 @@ JOIN_SHARE = 1 / 4
 # The same once the queue has stood for PRESSED_SHARE of the longest wait, twice the time that a burst which just fitted
 # needs. A queue that forms within CALM_S after another one continues it: CoDel's interval.
 PRESSED_JOIN_S, PRESSED_SHARE, CALM_S = 0.1, 1 / 2, 0.1
+# The same while more are refused than start: then there is always one to serve, and a queue need only last from one
+# pass to the next. It ends once the refused are half of the started: what a crowd of clients that wait for each other
+# sends must not be judged by what its shorter queue refused.
+FLOODED_JOIN_S, DEMAND_EVERY_S = 0.02, 0.25
 # A request that came longer ago has waited at the server's door: a request that has not takes some 20 µs to here.
 JUST_NOW_S = 0.001
 TELL_EVERY_S = 1.0
@@ -76,6 +81,7 @@ class Admission:
         self._starts_left = CALM_STARTS
         self._queue = WaitQueue()
         self._pace = _Pace()
+        self._demand = _Demand()
         self._join_s = wait_s * JOIN_SHARE
         self._wake = trio.Event()
         self._shed = 0
@@ -155,6 +161,7 @@ class Admission:
     def note_shed(self, count: int = 1) -> None:
         """Count refused requests."""
         self._shed += count
+        self._demand.refused += count
 
     def join_line(self, handed_over: int) -> bool:
         """Whether a request should wait at the server's door; if so, it is counted there. False if it should come in
@@ -185,7 +192,7 @@ class Admission:
             count = self._at_door
         else:
             count = min(self._most_starts() // (2 if self._queue.length else 1), places, self._at_door)
-            self._pace.note_starts(count, now)
+            self._note_starts(count, now)
             self._let_in = count
         self._at_door -= count
         self._judge()
@@ -246,7 +253,7 @@ class Admission:
         most = self._most_starts() // (2 if self._at_door else 1)
         count = min(most, self._limit - self.under_way, self._queue.length)
         if count > 0:
-            self._pace.note_starts(count, now)
+            self._note_starts(count, now)
             self.under_way += count
             for _ in range(count):
                 head = self._queue.head()
@@ -256,12 +263,17 @@ class Admission:
         self._judge()
         return count > 0
 
+    def _note_starts(self, count: int, now: float) -> None:
+        self._pace.note_starts(count, now)
+        self._demand.started += count
+
     def _limit_joining(self, now: float) -> None:
         """Find how long a newcomer's wait may be expected to be."""
         self._join_s = self.longest_wait_s * JOIN_SHARE
+        self._demand.look(now)
         # Without a place for the next one, the queue moves as slowly as providers answer, and 100 ms may hold none.
         if self.under_way < self._limit and now - self._pace.pressed_since >= self.longest_wait_s * PRESSED_SHARE:
-            self._join_s = min(self._join_s, PRESSED_JOIN_S)
+            self._join_s = min(self._join_s, FLOODED_JOIN_S if self._demand.is_flood else PRESSED_JOIN_S)
 
     def _send_late_home(self, now: float) -> None:
         """End the wait of requests that have reached the limit."""
@@ -321,6 +333,24 @@ class _Pace:
     def standing_s(self, now: float) -> float:
         """Seconds a start, if one came now: places may have become rarer, and no measurement says so yet."""
         return (now - max(self._started_at, self._began_at)) / max(self._started, 1)
+
+
+class _Demand:
+    """How many requests were refused and how many started, while there was a queue. `is_flood`: most were refused."""
+
+    __slots__ = ("_looked_at", "is_flood", "refused", "started")
+
+    def __init__(self) -> None:
+        self.refused, self.started = 0, 0
+        self.is_flood = False
+        self._looked_at = -math.inf
+
+    def look(self, now: float) -> None:
+        """Judge what came since the last time, every DEMAND_EVERY_S."""
+        if now - self._looked_at < DEMAND_EVERY_S:
+            return
+        self.is_flood = self.refused > self.started * (1 / 2 if self.is_flood else 1)
+        self.refused, self.started, self._looked_at = 0, 0, now
 
 
 class _Passes(trio.abc.Instrument):

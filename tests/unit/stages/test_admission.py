@@ -13,7 +13,9 @@ from pg_trio.errors import Overloaded
 from pg_trio.stages.admission import (
     CALM_S,
     CALM_STARTS,
+    DEMAND_EVERY_S,
     FIRST_START_S,
+    FLOODED_JOIN_S,
     JOIN_SHARE,
     MANY_NEWCOMERS,
     NEWCOMER_STARTS,
@@ -417,6 +419,23 @@ async def test_queue_soon_after_another_is_as_short(
 
     longest_s = PRESSED_JOIN_S if is_short else WAIT_S * JOIN_SHARE
     assert int(longest_s / door.admission._pace.start_s) - 1 == door.admission.room
+
+
+async def test_queue_is_shortest_while_more_are_refused_than_start(
+    door: Door, autojump_clock: trio.testing.MockClock
+) -> None:
+    """It becomes longer again at half as many refused, so that it does not change all the time."""
+    line_up(door, CALM_STARTS + BURST // 2)
+    await trio.sleep(WAIT_S * PRESSED_SHARE)
+    await let_in(door)
+    longest_s = []
+    for refused in (0, PRESSED_STARTS, PRESSED_STARTS + 1, PRESSED_STARTS // 2 + 1, PRESSED_STARTS // 2):
+        door.admission.note_shed(refused)
+        await trio.sleep(DEMAND_EVERY_S)
+        await let_in(door)
+        longest_s.append(door.admission._join_s)
+
+    assert [PRESSED_JOIN_S, PRESSED_JOIN_S, FLOODED_JOIN_S, FLOODED_JOIN_S, PRESSED_JOIN_S] == longest_s
 
 
 async def test_queue_for_places_stays_long(nursery: trio.Nursery, autojump_clock: trio.testing.MockClock) -> None:
