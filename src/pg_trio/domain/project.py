@@ -99,6 +99,13 @@ class Credential:
     max_tokens_field: TokensField | None = None
     # Follows from the fields above.
     hidden: tuple[Secret, ...] = field(default=(), eq=False)
+    # All secrets, if none of them is read again from a file; None if one is.
+    fixed_secrets: tuple[Secret, ...] | None = field(init=False, eq=False, repr=False)
+
+    @fixed_secrets.default
+    def _find_fixed_secrets(self) -> tuple[Secret, ...] | None:
+        secrets = self.hidden if self.api_key is None else (*self.hidden, self.api_key)
+        return None if any(secret.source is not None for secret in secrets) else secrets
 
     @property
     def carrier(self) -> str:

@@ -106,15 +106,15 @@ def mask_credentials(text: str) -> str:
     return _SECRET_SHAPES.sub(MASK, text)
 
 
-def is_harmless(text: str, known: Secret | None) -> bool:
-    """Whether `mask_secrets` would leave a text of letters and digits unchanged; False for any other text, without a
-    check.
+def is_harmless(text: str, known: tuple[Secret, ...] | None) -> bool:
+    """Whether `mask_secrets` would leave a text of letters and digits unchanged; False without a check for any other
+    text, or if the secrets are not given because they may change.
 
     For frequent values, such as an answer's id: it takes a twentieth of the time of the full search.
     """
-    if not (text.isascii() and text.isalnum()):
+    if known is None or not (text.isascii() and text.isalnum()):
         return False
-    return not any(map(text.__contains__, _PLAIN_SHAPES if known is None else _plain_forms_of(known)))
+    return not any(map(text.__contains__, _plain_forms_of(known)))
 
 
 def mask_client_text(text: str, limit: int = CLIENT_TEXT_CHARS) -> str:
@@ -130,15 +130,14 @@ def _cut(text: str, limit: int) -> str:
 
 
 @lru_cache(maxsize=1024)
-def _plain_forms_of(secret: Secret) -> tuple[str, ...]:
-    """Substrings that a harmless text of letters and digits must not contain: a credential's prefix, a form of this
-    secret."""
-    value = secret.reveal()
-    if not value:
-        return _PLAIN_SHAPES
-    forms = [*_PLAIN_SHAPES, value]
-    if len(value) >= _ENCODED_FROM_CHARS:
-        forms += [base64.b64encode(text.encode()).decode().rstrip("=") for text in (f"Bearer {value}", value)]
+def _plain_forms_of(known: tuple[Secret, ...]) -> tuple[str, ...]:
+    """Substrings that a harmless text of letters and digits must not contain: a credential's prefix, a form of these
+    secrets."""
+    forms = [*_PLAIN_SHAPES]
+    for value in filter(None, [secret.reveal() for secret in known]):
+        forms.append(value)
+        if len(value) >= _ENCODED_FROM_CHARS:
+            forms += [base64.b64encode(text.encode()).decode().rstrip("=") for text in (f"Bearer {value}", value)]
     return tuple(forms)
 
 

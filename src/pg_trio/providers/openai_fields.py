@@ -43,7 +43,7 @@ def reply_id(given: Json, candidate: Candidate) -> str:
     if (
         type(given) is str
         and len(given) <= _ID_CHARS
-        and is_harmless(given.removeprefix(_OPENAI_PREFIX), candidate.credential.api_key)
+        and is_harmless(given.removeprefix(_OPENAI_PREFIX), candidate.credential.fixed_secrets)
     ):
         # As most are.
         return given

@@ -20,8 +20,6 @@ from pg_trio.domain.chat import Json, Usage
 # A billion tokens in one answer is a mistake. It would overflow the 64-bit sums of the log and the budget.
 MAX_TOKEN_COUNT = 1_000_000_000
 
-# prompt_tokens, completion_tokens and total_tokens: such usage has no details.
-_PLAIN_FIELDS = 3
 _OPENAI_FIELDS = frozenset(
     {"prompt_tokens", "completion_tokens", "total_tokens", "prompt_tokens_details", "completion_tokens_details"}
 )
@@ -44,7 +42,8 @@ def read_usage(usage: Json) -> Usage | None:
         return None
     if not 0 <= prompt_tokens <= MAX_TOKEN_COUNT >= completion_tokens >= 0:
         return None
-    if len(usage) <= _PLAIN_FIELDS:
+    if len(usage) == 2 + ("total_tokens" in usage):
+        # There are no details.
         return Usage(prompt_tokens, completion_tokens)
     return _read_details(usage, prompt_tokens, completion_tokens)
 

@@ -19,9 +19,11 @@ from __future__ import annotations
 import logging
 import mmap
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 
 from attrs import define, field
 
+from pg_trio.errors import Overloaded
 from pg_trio.shared_memory.guard import SlotGuard
 from pg_trio.shared_memory.seats import ALL_SEATS, SEATS, Seat, abandoned_seat, count_seats, is_abandoned
 from pg_trio.shared_memory.segment import (
@@ -193,8 +195,10 @@ class SharedSpend:
             account.settled = settled if settled <= MAX_NANO_USD else _within(settled)
             account.reserved = reserved if reserved > 0 else 0
             account.write(self._segment.memory)
-        elif account is not None or (key, month) in self._elsewhere:
-            self._settle_before(key, month, reserved_amount, spent)
+        elif account is not None or spent or (key, month) in self._elsewhere:
+            # Without a place for its key, it was never reserved in this file.
+            with suppress(Overloaded):
+                self._settle_before(key, month, reserved_amount, spent)
 
     def _settle_before(self, key: bytes, month: int, reserved_amount: int, spent: int) -> None:
         """Settle in a month that is not the present one. Nothing is counted if no row is the month's any more."""

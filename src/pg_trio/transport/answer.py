@@ -6,7 +6,8 @@ Rules:
    errors, because readers would disagree about where the answer ends. After a repaired head the connection is not
    reused.
 2. Interim answers (1xx) are skipped; 101 is an error, because the transport requests no upgrade.
-3. Bytes after a whole answer make the connection unusable for reuse, and are never part of the next answer.
+3. Bytes after a whole answer make the connection unusable for reuse, and are never part of the next answer. Line ends
+   alone do not: llhttp skips them before the next one, as RFC 9112, 2.2 allows.
 4. An answer with neither a length nor chunks ends with the connection (RFC 9112, 6.3): HTTP/1.0 servers do so. Such an
    answer looks whole here even if it was cut; the cut is detected when its JSON or its event stream is read.
 5. Memory has two bounds: one for the body, and one for everything else (heads, chunk sizes, trailers). The second is
@@ -81,7 +82,8 @@ class Answer:
 
     @property
     def fields(self) -> Mapping[bytes, bytes]:
-        """The headers by their names in lower case; of a repeated name the last one. Made when they are first read."""
+        """The headers by their names in lower case; of a repeated name the last one, or, of several
+        spellings, the last one of the spelling that was new last. Made when they are first read."""
         fields = self._fields
         if fields is None:
             sent = self.sent_fields

@@ -239,13 +239,19 @@ _PLAIN = "ABCdef0123"
 def test_harmless_text_is_left_by_the_mask(text: str) -> None:
     secret = Secret(_PLAIN)
 
-    assert not is_harmless(text, secret) or mask_secrets(text, [secret]) == text
+    for known in ((), (secret,), (Secret("Hidden42Value"), secret), (secret, Secret(""))):
+        assert not is_harmless(text, known) or mask_secrets(text, known) == text
 
 
 def test_ordinary_id_is_harmless() -> None:
-    assert is_harmless("AbC123xyz", Secret(_PLAIN))
-    assert is_harmless("AbC123xyz", None)
+    assert is_harmless("AbC123xyz", (Secret("Hidden42Value"), Secret(_PLAIN)))
+    assert is_harmless("AbC123xyz", ())
 
 
 def test_id_with_the_key_is_not_harmless() -> None:
-    assert not is_harmless(f"x{_PLAIN}y", Secret(_PLAIN))
+    assert not is_harmless(f"x{_PLAIN}y", (Secret("Hidden42Value"), Secret(_PLAIN)))
+    assert not is_harmless(f"x{_PLAIN}y", (Secret(_PLAIN), Secret("Hidden42Value")))
+
+
+def test_nothing_is_harmless_while_secrets_may_change() -> None:
+    assert not is_harmless("AbC123xyz", None)

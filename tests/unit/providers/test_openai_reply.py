@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -13,6 +14,7 @@ from attrs import evolve
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from pg_trio.config.key_file import CHECK_EVERY_S, KeyFile
 from pg_trio.domain.chat import FinishReason, Reply, ToolCall, Usage
 from pg_trio.domain.project import Candidate, Credential
 from pg_trio.domain.secret import Secret
@@ -394,6 +396,26 @@ def test_id_with_a_long_or_odd_key_is_replaced(key: str) -> None:
     candidate = Candidate(Credential("main", "openai", "https://api.openai.com/v1", Secret(key)), "gpt-4o-mini")
 
     assert re.fullmatch(r"[0-9a-f]{24}", reply_id(f"chatcmpl-{key}", candidate))
+
+
+@pytest.mark.parametrize(
+    "theirs", ["HiddenHeader42Secret", "chatcmpl-HiddenHeader42Secret", "chatcmpl-OldKey0123456789"]
+)
+def test_id_with_another_secret_of_the_credential_is_replaced(theirs: str, tmp_path: Path) -> None:
+    """Of a header's value, and of a key whose file has changed."""
+    path, now = tmp_path / "key", [0.0]
+    path.write_text("OldKey0123456789")
+    key = KeyFile(path, lambda: now[0])
+    with_header = Credential("a", "openai", "https://a/v1", Secret("key"), hidden=(Secret("HiddenHeader42Secret"),))
+    of_file = Credential("b", "openai", "https://b/v1", key, hidden=(Secret("HiddenHeader42Secret"),))
+    path.write_text("NewKey0123456789 ")
+    now[0] = 2 * CHECK_EVERY_S
+
+    shown = {credential.name: reply_id(theirs, Candidate(credential, "m")) for credential in (with_header, of_file)}
+
+    assert "NewKey0123456789" == key.reveal()
+    assert re.fullmatch(r"[0-9a-f]{24}", shown["b"])
+    assert ("OldKey" in theirs) == (shown["a"] == theirs)
 
 
 @pytest.mark.parametrize("theirs", ["meta-llama/Llama-3.3-70B", "llama3.2:1b", "ft:gpt-4o:org::id", "a@b+c_d"])

@@ -55,8 +55,9 @@ DIALECTS: list[tuple[str, dict[str, Any], Usage]] = [
 
 
 @pytest.mark.parametrize(("name", "more", "expected"), DIALECTS)
-def test_details_are_read(name: str, more: dict[str, Any], expected: Usage) -> None:
-    usage = {"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 120, **more}
+@pytest.mark.parametrize("total", [{"total_tokens": 120}, {}])
+def test_details_are_read(name: str, more: dict[str, Any], expected: Usage, total: dict[str, Any]) -> None:
+    usage = {"prompt_tokens": 100, "completion_tokens": 20, **total, **more}
 
     assert expected == read_usage(usage)
 

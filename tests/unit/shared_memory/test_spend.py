@@ -194,6 +194,20 @@ def test_forgotten_account_is_settled(open_worker: Callable[[], SharedSpend], mo
     assert [(50, 0), (50, 0), (10, 0)] == [spend.read(*asked) for asked in ((b"k", 11), (b"k", 12), (b"other", 12))]
 
 
+def test_forgotten_account_without_a_reservation_is_settled(
+    open_worker: Callable[[], SharedSpend], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An estimate may be nothing, and the answer cost something."""
+    monkeypatch.setattr(spend_module, "ACCOUNTS_KEPT", 1)
+    spend = open_worker()
+    spend.reserve(b"k", 12, 0, budget=100)
+    spend.reserve(b"other", 12, 60, budget=100)
+
+    spend.settle(b"k", 12, 0, spent=3)
+
+    assert [(3, 0), (0, 60)] == [spend.read(key, 12) for key in (b"k", b"other")]
+
+
 def test_account_that_is_opened_again_knows_what_is_reserved(
     tmp_path: Path, open_worker: Callable[[], SharedSpend], monkeypatch: pytest.MonkeyPatch
 ) -> None:

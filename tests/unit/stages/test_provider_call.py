@@ -837,6 +837,16 @@ async def test_whole_answer_to_a_stream_is_let_go(autojump_clock: MockClock) -> 
     assert whole.closed
 
 
+async def test_whole_answer_to_a_stream_has_the_limit_of_one(autojump_clock: MockClock) -> None:
+    """Its transport allows it as much as a stream."""
+    transport = FakeTransport({"a": good_for_ever("x" * 2000)})
+    exchange = Exchange(lambda _: FakeAdapter(), {"direct": transport}, lambda: 0.0, LargeWork(), max_body_bytes=1024)
+    call = PlannedCall(ProviderCall(exchange, frozenset(), 0.05))
+
+    with pytest.raises(ProviderCallFailed, match="body is over 1024 bytes"):
+        await call.open_stream(endpoint("a"), PROMPT, math.inf, Attempts(0))
+
+
 @define
 class ScriptedReader(TokenReader):
     """Each piece of the body is the next of these; the last ones come with its end."""

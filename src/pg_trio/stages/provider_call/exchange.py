@@ -169,7 +169,7 @@ class Exchange:
                     await response.aclose()
                     return await self._open_without_usage(call)
             # A failure, or a provider that answers whole all the same.
-            events = events_of(await self.read_reply(adapter, response, candidate, start))
+            events = events_of(await self._read_reply_to_stream(adapter, response, candidate, start))
             await response.aclose()
             return OpenStream(candidate, None, None, events)
         except BaseException:
@@ -213,6 +213,14 @@ class Exchange:
         if rest or len(body) > LARGE_BYTES:
             return await self._read_large_reply(reader, response, [body, rest], candidate)
         return reader.read_reply(response.status, response.headers, body, candidate, now_s=self.now_s())
+
+    async def _read_reply_to_stream(
+        self, reader: ReplyReader[T], response: UpstreamResponse, candidate: Candidate, start: bytes
+    ) -> T:
+        """The same where a stream was asked for: its transport's limit is a stream's, not a whole answer's."""
+        if response.status >= 400:
+            return await self.read_reply(reader, response, candidate, start)
+        return await self._read_large_reply(reader, response, [start], candidate)
 
     async def _read_large_reply(
         self, reader: ReplyReader[T], response: UpstreamResponse, begun: list[bytes], candidate: Candidate
@@ -301,13 +309,14 @@ async def read_whole(
     what `receive_some` raises.
     """
     chunks, size = list(begun), sum(len(chunk) for chunk in begun)
-    while chunk := await response.receive_some():
-        chunks.append(chunk)
-        size += len(chunk)
+    while True:
         if size > limit_bytes:
             # The error holds this frame, and the race the error.
             chunks.clear()
             raise UpstreamNonsense(f"answer's body is over {limit_bytes} bytes")
         if kept is not None and size > LARGE_BYTES and not kept.grow_nowait(size - kept.size_bytes):
             raise Overloaded(RETRY_AFTER_S)
-    return b"".join(chunks)
+        if not (chunk := await response.receive_some()):
+            return b"".join(chunks)
+        chunks.append(chunk)
+        size += len(chunk)
