@@ -841,10 +841,12 @@ async def test_whole_answer_to_a_stream_has_the_limit_of_one(autojump_clock: Moc
     """Its transport allows it as much as a stream."""
     transport = FakeTransport({"a": good_for_ever("x" * 2000)})
     exchange = Exchange(lambda _: FakeAdapter(), {"direct": transport}, lambda: 0.0, LargeWork(), max_body_bytes=1024)
-    call = PlannedCall(ProviderCall(exchange, frozenset(), 0.05))
+    call, attempts = PlannedCall(ProviderCall(exchange, frozenset(), 0.05)), Attempts(0)
 
-    with pytest.raises(ProviderCallFailed, match="body is over 1024 bytes"):
-        await call.open_stream(endpoint("a"), PROMPT, math.inf, Attempts(0))
+    with pytest.raises(ProviderCallFailed):
+        await call.open_stream(endpoint("a"), PROMPT, math.inf, attempts)
+
+    assert "failed: answer's body is over 1024 bytes" == attempts.rows[0].outcome
 
 
 @define

@@ -60,14 +60,14 @@ def openai_lines(times: StageTimes, limits: Sequence[LimitState]) -> AnswerLines
     if type(limits) is LimitsLeft:
         if (pair := _pair_of(limits.policies)) is not None:
             # Nearly always: an endpoint's limits of a minute and an hour. As below, without a loop.
-            (left, next_s), (other_left, other_next_s) = limits.left
-            if left is not None and other_left is not None:
+            (first_left, first_s), (other_left, other_s) = limits.left
+            if first_left is not None and other_left is not None:
                 (_, quota, window_s, form), other = pair
-                has_left = left
-                if other_left / other[1] < left / quota:
+                has_left = first_left
+                if other_left / other[1] < first_left / quota:
                     (_, quota, window_s, form), has_left = other, other_left
                 full_s = -(-(quota - has_left) * window_s // quota)
-                return form, (spent_ms, left, next_s, other_left, other_next_s, has_left, _duration(full_s))
+                return form, (spent_ms, first_left, first_s, other_left, other_s, has_left, _duration(full_s))
         kind = _single_kind(limits.policies)
         shown: tuple[Any, ...] = tuple(chain.from_iterable(limits.left))
         if kind is not None and None not in shown:
