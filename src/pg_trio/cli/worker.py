@@ -51,6 +51,7 @@ def serve_worker(path: Path, known: Configuration | None, files: WorkerFiles) ->
     from pg_trio.cli.descriptors import raise_descriptor_limit
     from pg_trio.cli.server_log import configure_logging
     from pg_trio.config import parse_settings
+    from pg_trio.racing.patient_clock import PatientClock
     from pg_trio.server.admin_serving import Pages
     from pg_trio.server.worker import run_worker
 
@@ -69,7 +70,7 @@ def serve_worker(path: Path, known: Configuration | None, files: WorkerFiles) ->
     app = WorkerApp(settings, files.seat)
     admin = [socket.socket(fileno=descriptor) for descriptor in files.admin_sockets]
     pages = Pages(app.make_admin(partial(_ask_reload, path)), admin) if admin else None
-    trio.run(partial(run_worker, app.public, settings.server, sockets, control, pages))
+    trio.run(partial(run_worker, app.public, settings.server, sockets, control, pages), clock=PatientClock())
     return 0
 
 

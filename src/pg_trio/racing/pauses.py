@@ -53,6 +53,10 @@ class Pauses:
         paused_s = sum(max(0.0, min(ended, now) - max(began, since)) for began, ended in self._pauses(now))
         return 0 < paused_s >= (now - since) / 2
 
+    def overlap(self, since: float, now: float) -> bool:
+        """Whether this process did not run for a part of this time."""
+        return now - self._due >= SHORTEST_S or (bool(self._kept) and self._kept[-1][1] > since)
+
     def has_just_ended(self, now: float) -> bool:
         """Whether a long pause ended a moment ago."""
         return any(ended - began >= LONG_S and now - ended <= AFTERMATH_S for began, ended in self._pauses(now))

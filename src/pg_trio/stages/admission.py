@@ -31,6 +31,7 @@ import trio
 
 from pg_trio.domain.verdict import Verdict
 from pg_trio.errors import Overloaded
+from pg_trio.racing.patient_clock import Passes
 from pg_trio.racing.wait_queue import WaitQueue
 
 logger = logging.getLogger("pg_trio.stages")
@@ -214,7 +215,7 @@ class Admission:
 
     async def run(self) -> None:
         """Admit waiting requests and report refusals, until cancelled."""
-        passes = _Passes(self)
+        passes = Passes(self.begin_pass)
         trio.lowlevel.add_instrument(passes)
         try:
             async with trio.open_nursery() as nursery:
@@ -351,14 +352,3 @@ class _Demand:
             return
         self.is_flood = self.refused > self.started * (1 / 2 if self.is_flood else 1)
         self.refused, self.started, self._looked_at = 0, 0, now
-
-
-class _Passes(trio.abc.Instrument):
-    """Tells where a pass of the event loop begins: nothing else in Trio does, and it costs nothing per task."""
-
-    def __init__(self, admission: Admission) -> None:
-        self._admission = admission
-
-    def after_io_wait(self, timeout: float) -> None:
-        """Trio's hook."""
-        self._admission.begin_pass()

@@ -85,6 +85,22 @@ async def test_aftermath_of_a_long_pause_is_a_second(
     assert has == pauses.has_just_ended(trio.current_time())
 
 
+async def test_pause_overlaps_what_it_fell_into(mock_clock: MockClock, nursery: trio.Nursery) -> None:
+    pauses = Pauses()
+    nursery.start_soon(pauses.run)
+    await wait_all_tasks_blocked()
+    since = trio.current_time()
+    assert not pauses.overlap(since, since)
+    mock_clock.jump(5)
+    # Its beat may come after who asks.
+    assert pauses.overlap(since, trio.current_time())
+    await wait_all_tasks_blocked()
+    ended = trio.current_time()
+
+    assert pauses.overlap(since, ended)
+    assert not pauses.overlap(ended, ended)
+
+
 def test_without_its_task_there_are_no_pauses() -> None:
     assert not Pauses().took_most_of(0.0, 9.0)
 

@@ -205,7 +205,8 @@ class CallRunner(Generic[T]):
         asked_at = attempt.started_at if self.line is None else self.line.asked_at[attempt.number]
         self.permit = permit = self._permits.pop(attempt.number)
         permit.succeeded(ended_at)
-        self.pacing.note_won(attempt, asked_at, ended_at)
+        if not self.memory.pauses.overlap(asked_at, ended_at):
+            self.pacing.note_won(attempt, asked_at, ended_at)
 
     def _record_loss(self, end: AttemptEnd[Candidate]) -> None:
         candidate, error, attempts = end.attempt.candidate, end.error, self.asked.attempts
@@ -227,7 +228,7 @@ class CallRunner(Generic[T]):
             is_repeated = self._retries is not None and self._retries.has_failed(candidate)
             fault = find_fault(end, asked_at, self.memory.pauses)
             tell(permit, end, fault, said, is_repeated=is_repeated)
-            if self.pacing.learned is not None:
+            if self.pacing.learned is not None and not self.memory.pauses.overlap(asked_at, end.ended_at):
                 self.pacing.learned.learn(end, asked_at)
         if end.outcome is Outcome.FAILED or end.reason == ATTEMPT_LIMIT:
             self._get_retries().note(end)
