@@ -124,6 +124,8 @@ class Deadline:
     _scope: trio.CancelScope | None = None
     # Whether the scope is the task's, and outlives the block.
     _lasts = True
+    # Whether a result that is there late is one. For a subclass.
+    takes_late = False
     # Trio's clock at which the block ends.
     at = math.inf
     # Trio's clock when the block was left: for those that end with it, so that they need not read the clock again.
@@ -167,5 +169,5 @@ class Deadline:
         self._lasting.leave(kind, error, trace)
         if scope.cancelled_caught:
             raise self.passed()
-        if late and (error is None or isinstance(error, Exception)):
+        if late and (not self.takes_late if error is None else isinstance(error, Exception)):
             raise self.passed() from error

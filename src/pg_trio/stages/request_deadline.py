@@ -111,7 +111,13 @@ class RequestDeadline(Deadline):
 
 
 class BodyLimit(Deadline):
-    """A block that must end within `limit_ms` of the request's head; see RequestDeadline.limit_body."""
+    """A block that must end within `limit_ms` of the request's head; see RequestDeadline.limit_body.
+
+    What is here in the end came in time, if nothing cut the block: only this process was late to read it. The
+    endpoint's deadline holds next.
+    """
+
+    takes_late = True
 
     def __init__(self, head_at: float, limit_ms: int, *, has_body: bool) -> None:
         super().__init__(head_at + limit_ms / 1000)

@@ -221,6 +221,14 @@ async def test_client_limit_holds_while_endpoint_is_unknown(autojump_clock: Mock
     assert 0.7 == pytest.approx(trio.current_time())
 
 
+async def test_body_that_is_read_late_was_here_in_time(mock_clock: MockClock) -> None:
+    """This process did not run for a while, and nothing cut the body."""
+    with RequestDeadline(head(), body_timeout_ms=500) as deadline:
+        with deadline.limit_body():
+            mock_clock.jump(2)
+        deadline.start(endpoint(10_000))
+
+
 async def test_late_mistake_is_late(mock_clock: MockClock) -> None:
     def mistake(deadline: RequestDeadline) -> None:
         with deadline.limit_body(has_body=True):
