@@ -9,7 +9,7 @@ the limit wins: clients lost requests that they had sent in time, and answers th
    socket's bytes need one pass to who reads them, and two by way of a set of sockets.
 3. Then what has passed ends, some milliseconds later than without a pause. A pause in these passes gives no further
    ones, so that a process which is always late keeps its limits, too.
-4. Whoever reads the clock gets the true time. Only the event loop's own look for limits that have passed does not.
+4. Tasks that read the clock get the true time. Only the event loop's own look for limits that have passed does not.
 """
 
 from __future__ import annotations
