@@ -13,7 +13,7 @@ from pg_trio.domain.kept_answer import AnswerEnd, AnswerStart, KeepLimits
 from pg_trio.store.answer_files import AnswerFolder, unlink_own, write_all
 from pg_trio.store.answer_pipes import GROWN, AnswerPipes
 from pg_trio.store.answer_records import AnswerState, pack_parts, pack_start
-from pg_trio.store.answer_usage import AnswerUsage
+from pg_trio.store.answer_usage import AnswerUsage, CountersBusy
 from pg_trio.store.outage import Outage
 
 # A running answer counts in steps of 64 KiB, so that most parts take no lock.
@@ -55,7 +55,11 @@ class _NoWatch:
 
 @define(slots=True, eq=False)
 class FileAnswerWriter:
-    """See attachment.answer_store.AnswerWriter. `_counted` are the bytes that count for this file until its end."""
+    """See attachment.answer_store.AnswerWriter. `_counted` are the bytes that count for this file until its end.
+
+    They may be fewer than the file has: an answer is kept on while another worker holds the counters and does not run.
+    What is missing is counted with the next part, at the end, or by the sweep.
+    """
 
     _place: AnswerPlace
     _name: bytes
@@ -156,9 +160,13 @@ class FileAnswerWriter:
         return True
 
     def _count(self, size: int) -> bool:
+        """False if there is no room. If that cannot be known now, the next part asks again."""
         more = (size - self._counted + STEP_BYTES - 1) // STEP_BYTES * STEP_BYTES
-        if not self._place.usage.take(more):
-            return False
+        try:
+            if not self._place.usage.take(more):
+                return False
+        except CountersBusy:
+            return True
         self._counted += more
         return True
 
@@ -188,7 +196,10 @@ class FileAnswerWriter:
         with suppress(OSError):
             if removes and unlink_own(self._place.folder.path_of(self._name), self._file) is not None:
                 left, answers = 0, 1
-            self._place.usage.give_back(max(0, self._counted - left), answers)
+            if left > self._counted:
+                self._place.usage.take(left - self._counted)
+            else:
+                self._place.usage.give_back(self._counted - left, answers)
         os.close(self._file)
         self._file = -1
         self._place.forget(self._name)
