@@ -11,15 +11,15 @@ from attrs import define, field, frozen
 
 from pg_trio.domain.kept_answer import AnswerEnd, AnswerStart, KeepLimits
 from pg_trio.store.answer_files import AnswerFolder, unlink_own, write_all
-from pg_trio.store.answer_pipes import GROWN, AnswerPipes
+from pg_trio.store.answer_pipes import COUNT, GROWN, AnswerPipes
 from pg_trio.store.answer_records import AnswerState, pack_parts, pack_start
 from pg_trio.store.answer_usage import AnswerUsage, CountersBusy
 from pg_trio.store.outage import Outage
 
 # A running answer counts in steps of 64 KiB, so that most parts take no lock.
 STEP_BYTES = 64 * 1024
-# A worker that has not repeated for so long that it has readers has none. It repeats it each second.
-READERS_HOLD_S = 3.0
+# A worker that has not repeated for so long how many readers it has is asked. It repeats it each second.
+SILENT_S = 3.0
 
 
 @frozen(slots=True, eq=False)
@@ -74,7 +74,7 @@ class FileAnswerWriter:
     _keeper: ReaderWatch = field(factory=_NoWatch)
     # Workers whose readers wait for more.
     _waiting: set[bytes] = field(factory=set)
-    # How many readers each worker has, and until when that holds (Unix seconds).
+    # How many readers each worker has, and from when on it is asked for that (Unix seconds).
     _readers: dict[bytes, tuple[int, float]] = field(factory=dict)
 
     def watch(self, keeper: ReaderWatch) -> None:
@@ -122,13 +122,18 @@ class FileAnswerWriter:
         """So many readers of that worker are attached."""
         self._readers.pop(worker, None)
         if count:
-            self._readers[worker] = (count, self._place.now_s() + READERS_HOLD_S)
+            self._readers[worker] = (count, self._place.now_s() + SILENT_S)
         self._tell_readers()
 
     def check_readers(self) -> None:
-        """Forget the readers of workers that were killed."""
+        """Forget the readers of workers that were killed, and ask other silent workers for theirs.
+
+        Silence alone says nothing. A worker that is stopped (SIGSTOP) has its clients still. If this one was stopped,
+        what the other has repeated is not read yet. Or the word that its last reader has left was lost.
+        """
         now = self._place.now_s()
-        if gone := [worker for worker, (_, until) in self._readers.items() if until < now]:
+        silent = [worker for worker, (_, until) in self._readers.items() if until < now]
+        if gone := [worker for worker in silent if not self._place.tell(worker, COUNT, self._name, 0)]:
             for worker in gone:
                 del self._readers[worker]
             self._tell_readers()

@@ -13,7 +13,7 @@ import trio
 
 from pg_trio.domain.kept_answer import AnswerHead, KeepLimits
 from pg_trio.store.answer_files import FOLDER_NAME, WORKERS_NAME, AnswerFolder, remove
-from pg_trio.store.answer_pipes import GROWN, READERS, STOP, WAIT, AnswerPipes, PipeMessage
+from pg_trio.store.answer_pipes import COUNT, GROWN, READERS, STOP, WAIT, AnswerPipes, PipeMessage
 from pg_trio.store.answer_reader import FileKeptAnswer, ReaderHub
 from pg_trio.store.answer_records import AnswerState, DamagedAnswer, pack_head
 from pg_trio.store.answer_sweep import AnswerSweep
@@ -174,6 +174,9 @@ class FileAnswerStore:
         kind, name = message.kind, message.name
         if kind == GROWN:
             self._hub.wake(name)
+            return
+        if kind == COUNT:
+            self._hub.tell_count(message.sender, name)
             return
         writer = self._writers.get(name)
         if writer is None:

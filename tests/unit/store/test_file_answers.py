@@ -22,24 +22,6 @@ from tests.support.kept import HEAD, LIMITS, NAME, OWNER, claim, find, kill, ope
 PATIENCE_S = 10
 
 
-class CountingKeeper:
-    """Notes what it is told."""
-
-    def __init__(self) -> None:
-        self.stops = 0
-        self.readers: list[int] = []
-        self.told = trio.lowlevel.ParkingLot()
-        self.stopped = trio.Event()
-
-    def stop(self) -> None:
-        self.stops += 1
-        self.stopped.set()
-
-    def note_readers(self, count: int) -> None:
-        self.readers.append(count)
-        self.told.unpark_all()
-
-
 @pytest.fixture
 async def store(tmp_path: Path, nursery: trio.Nursery) -> AsyncIterator[FileAnswerStore]:
     async with running(tmp_path, nursery) as store:
@@ -313,19 +295,6 @@ async def test_link_is_not_followed(store: FileAnswerStore, tmp_path: Path) -> N
 
 
 # ── readers and their worker ─────────────────────────────────────────────────────────────────────────────────────────
-
-
-async def test_readers_of_a_silent_worker_are_forgotten(store: FileAnswerStore) -> None:
-    writer = await claim(store)
-    keeper = CountingKeeper()
-    writer.watch(keeper)
-    now = store._now_s()
-    writer.note_readers(b"12345678", 3)
-
-    object.__setattr__(store._place, "now_s", lambda: now + 4)
-    writer.check_readers()
-
-    assert [3, 0] == keeper.readers
 
 
 async def test_cancelled_reader_leaves_nothing(store: FileAnswerStore, nursery: trio.Nursery) -> None:
