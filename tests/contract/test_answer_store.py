@@ -16,6 +16,7 @@ import trio.testing
 from attrs import define, field
 
 from pg_trio.attachment.answer_store import AnswerStore, AnswerWriter, KeptAnswer
+from pg_trio.cluster.redis import answer_writing
 from pg_trio.domain.kept_answer import AnswerHead, AnswerStart, KeepLimits
 from pg_trio.errors import AnswerCut
 from pg_trio.store.file_answers import FileAnswerStore
@@ -498,7 +499,10 @@ async def test_writer_knows_its_readers(store: AnswerStore, other: AnswerStore) 
                 await keeper.told.park()
 
 
-async def test_readers_of_a_killed_worker_are_forgotten(store: AnswerStore, workers: Workers) -> None:
+async def test_readers_of_a_killed_worker_are_forgotten(
+    store: AnswerStore, workers: Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(answer_writing, "READERS_HOLD_S", 2.5)
     leaving = Workers(workers.kind, workers.folder, workers.nursery, workers.port)
     other = await leaving.open()
     writer = await claim(store)

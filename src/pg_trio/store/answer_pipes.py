@@ -11,6 +11,7 @@ Why pipes: a socket's path may have 107 bytes only, and a pipe without a reader 
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import secrets
@@ -36,10 +37,14 @@ WAIT = b"W"
 GROWN = b"G"
 # `number` readers of the sender's worker are attached.
 READERS = b"R"
+# How many are attached of the receiver's worker?
+COUNT = b"C"
 # A reader asks for the answer's end.
 STOP = b"S"
 # Pipes of other workers that are kept open: more than a machine has workers, of two configurations during a reload.
 OPEN_PIPES = 256
+# What a pipe without a reader says, and one that is gone. Other errors (no free descriptor) say nothing of its worker.
+ENDED = (errno.EPIPE, errno.ENXIO, errno.ENOENT)
 
 
 @frozen(slots=True)
@@ -90,9 +95,9 @@ class AnswerPipes:
             os.write(pipe, _MESSAGE.pack(kind, self.worker, name, number))
         except BlockingIOError:
             return True
-        except OSError:
+        except OSError as error:
             self._forget(worker)
-            return False
+            return error.errno not in ENDED
         return True
 
     def _open(self, worker: bytes) -> int:
@@ -114,8 +119,9 @@ class AnswerPipes:
             if path != self._path and entry.name not in {worker.hex() for worker in self._others}:
                 try:
                     os.close(open_pipe(path))
-                except OSError:
-                    path.unlink(missing_ok=True)
+                except OSError as error:
+                    if error.errno in ENDED:
+                        path.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Take and tell no more."""
@@ -130,5 +136,5 @@ def open_pipe(path: Path) -> int:
     pipe = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
     if not stat.S_ISFIFO(os.fstat(pipe).st_mode):
         os.close(pipe)
-        raise OSError("not a pipe")
+        raise OSError(errno.ENXIO, "not a pipe")
     return pipe

@@ -261,6 +261,10 @@ class ReaderHub:
             self._attached[worker, name] = count
         self.tell(worker, self._kind, name, count)
 
+    def tell_count(self, worker: bytes, name: bytes) -> None:
+        """Tell a worker that asks how many readers its answer has here."""
+        self.tell(worker, self._kind, name, self._attached.get((worker, name), 0))
+
     def repeat_counts(self) -> None:
         """Tell the workers again how many readers their answers have here."""
         for (worker, name), count in self._attached.items():

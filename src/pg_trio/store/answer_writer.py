@@ -11,15 +11,15 @@ from attrs import define, field, frozen
 
 from pg_trio.domain.kept_answer import AnswerEnd, AnswerStart, KeepLimits
 from pg_trio.store.answer_files import AnswerFolder, unlink_own, write_all
-from pg_trio.store.answer_pipes import GROWN, AnswerPipes
+from pg_trio.store.answer_pipes import COUNT, GROWN, AnswerPipes
 from pg_trio.store.answer_records import AnswerState, pack_parts, pack_start
-from pg_trio.store.answer_usage import AnswerUsage
+from pg_trio.store.answer_usage import AnswerUsage, CountersBusy
 from pg_trio.store.outage import Outage
 
 # A running answer counts in steps of 64 KiB, so that most parts take no lock.
 STEP_BYTES = 64 * 1024
-# A worker that has not repeated for so long that it has readers has none. It repeats it each second.
-READERS_HOLD_S = 3.0
+# A worker that has not repeated for so long how many readers it has is asked. It repeats it each second.
+SILENT_S = 3.0
 
 
 @frozen(slots=True, eq=False)
@@ -55,7 +55,11 @@ class _NoWatch:
 
 @define(slots=True, eq=False)
 class FileAnswerWriter:
-    """See attachment.answer_store.AnswerWriter. `_counted` are the bytes that count for this file until its end."""
+    """See attachment.answer_store.AnswerWriter. `_counted` are the bytes that count for this file until its end.
+
+    They may be fewer than the file has: an answer is kept on while another worker holds the counters and does not run.
+    What is missing is counted with the next part, at the end, or by the sweep.
+    """
 
     _place: AnswerPlace
     _name: bytes
@@ -70,7 +74,7 @@ class FileAnswerWriter:
     _keeper: ReaderWatch = field(factory=_NoWatch)
     # Workers whose readers wait for more.
     _waiting: set[bytes] = field(factory=set)
-    # How many readers each worker has, and until when that holds (Unix seconds).
+    # How many readers each worker has, and from when on it is asked for that (Unix seconds).
     _readers: dict[bytes, tuple[int, float]] = field(factory=dict)
 
     def watch(self, keeper: ReaderWatch) -> None:
@@ -118,13 +122,18 @@ class FileAnswerWriter:
         """So many readers of that worker are attached."""
         self._readers.pop(worker, None)
         if count:
-            self._readers[worker] = (count, self._place.now_s() + READERS_HOLD_S)
+            self._readers[worker] = (count, self._place.now_s() + SILENT_S)
         self._tell_readers()
 
     def check_readers(self) -> None:
-        """Forget the readers of workers that were killed."""
+        """Forget the readers of workers that were killed, and ask other silent workers for theirs.
+
+        Silence alone says nothing. A worker that is stopped (SIGSTOP) has its clients still. If this one was stopped,
+        what the other has repeated is not read yet. Or the word that its last reader has left was lost.
+        """
         now = self._place.now_s()
-        if gone := [worker for worker, (_, until) in self._readers.items() if until < now]:
+        silent = [worker for worker, (_, until) in self._readers.items() if until < now]
+        if gone := [worker for worker in silent if not self._place.tell(worker, COUNT, self._name, 0)]:
             for worker in gone:
                 del self._readers[worker]
             self._tell_readers()
@@ -156,9 +165,13 @@ class FileAnswerWriter:
         return True
 
     def _count(self, size: int) -> bool:
+        """False if there is no room. If that cannot be known now, the next part asks again."""
         more = (size - self._counted + STEP_BYTES - 1) // STEP_BYTES * STEP_BYTES
-        if not self._place.usage.take(more):
-            return False
+        try:
+            if not self._place.usage.take(more):
+                return False
+        except CountersBusy:
+            return True
         self._counted += more
         return True
 
@@ -188,7 +201,10 @@ class FileAnswerWriter:
         with suppress(OSError):
             if removes and unlink_own(self._place.folder.path_of(self._name), self._file) is not None:
                 left, answers = 0, 1
-            self._place.usage.give_back(max(0, self._counted - left), answers)
+            if left > self._counted:
+                self._place.usage.take(left - self._counted)
+            else:
+                self._place.usage.give_back(self._counted - left, answers)
         os.close(self._file)
         self._file = -1
         self._place.forget(self._name)

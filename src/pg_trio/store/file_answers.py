@@ -13,7 +13,7 @@ import trio
 
 from pg_trio.domain.kept_answer import AnswerHead, KeepLimits
 from pg_trio.store.answer_files import FOLDER_NAME, WORKERS_NAME, AnswerFolder, remove
-from pg_trio.store.answer_pipes import GROWN, READERS, STOP, WAIT, AnswerPipes, PipeMessage
+from pg_trio.store.answer_pipes import COUNT, GROWN, READERS, STOP, WAIT, AnswerPipes, PipeMessage
 from pg_trio.store.answer_reader import FileKeptAnswer, ReaderHub
 from pg_trio.store.answer_records import AnswerState, DamagedAnswer, pack_head
 from pg_trio.store.answer_sweep import AnswerSweep
@@ -25,9 +25,17 @@ logger = logging.getLogger("pg_trio.store")
 
 # A name is free again once an old answer is removed; another claim may come first.
 CLAIM_TRIES = 3
-# A claim waits so long for a worker that holds the counters and does not run: else two requests would be the first.
+# A claim waits so long for a worker that does not run while it holds the counters, or the answer of a killed one: else
+# two requests would be the first.
 BUSY_LIMIT_S, BUSY_PAUSE_S = 1.0, 0.01
 REPEAT_EVERY_S = 1.0
+
+
+class NameBusy(OSError):
+    """Another process looks at the answer that had the name, so that it cannot be removed now."""
+
+    def __init__(self) -> None:
+        super().__init__("another worker looks at an answer that is to be removed and does not run.")
 
 
 class FileAnswerStore:
@@ -78,7 +86,7 @@ class FileAnswerStore:
         while True:
             try:
                 return self._claim(name, head, limits)
-            except CountersBusy as error:
+            except (CountersBusy, NameBusy) as error:
                 if trio.current_time() >= until:
                     self._outage.failed(error)
                     return None
@@ -96,13 +104,13 @@ class FileAnswerStore:
             self._outage.failed(error)
             return None
 
-    def _claim(self, name: bytes, head: AnswerHead, limits: KeepLimits) -> FileAnswerWriter | FileKeptAnswer | None:
+    def _claim(self, name: bytes, head: AnswerHead, limits: KeepLimits) -> FileAnswerWriter | FileKeptAnswer:
         for _ in range(CLAIM_TRIES):
             made = self._make(name, head, limits) or self._open(name, takes_over=True)
             if made is not None:
                 self._outage.succeeded()
                 return made
-        return None
+        raise NameBusy
 
     def _make(self, name: bytes, head: AnswerHead, limits: KeepLimits) -> FileAnswerWriter | None:
         """A writer; None if the name is taken. Raises OSError if there is no room."""
@@ -166,6 +174,9 @@ class FileAnswerStore:
         kind, name = message.kind, message.name
         if kind == GROWN:
             self._hub.wake(name)
+            return
+        if kind == COUNT:
+            self._hub.tell_count(message.sender, name)
             return
         writer = self._writers.get(name)
         if writer is None:

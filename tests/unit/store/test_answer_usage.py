@@ -1,4 +1,7 @@
-"""The counters of kept answers while another worker holds their lock: a paused one is waited for, a stopped one not."""
+"""The counters of kept answers while another worker holds their lock: a paused one is waited for, a stopped one not.
+
+An answer that grows meanwhile is kept on, and counted later.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,12 @@ import trio.testing
 
 from pg_trio.store import answer_usage
 from pg_trio.store.answer_usage import AnswerUsage
+from pg_trio.store.answer_writer import STEP_BYTES, FileAnswerWriter
+from pg_trio.store.file_answers import FileAnswerStore
 from tests.support.kept import HEAD, LIMITS, NAME, claim, open_store
+
+# More than a running answer has counted before.
+LONG = b"x" * (STEP_BYTES + 1)
 
 
 class OtherWorker:
@@ -101,5 +109,70 @@ async def test_claim_waits_no_longer_than_a_second(
     assert got is None
     assert 1.0 <= trio.current_time() - began_at < 1.1
     other.run()
+    await store.aclose()
+    os.close(other.file)
+
+
+# ── an answer that grows meanwhile ───────────────────────────────────────────────────────────────────────────────────
+
+
+async def grow_uncounted(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, max_bytes: int = 10_000_000
+) -> tuple[FileAnswerStore, FileAnswerWriter, OtherWorker]:
+    """An answer that has grown beyond what counts for it while another worker holds the counters."""
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    store = open_store(folder, max_bytes)
+    writer = await claim(store)
+    other = OtherWorker(store.folder.path / "usage")
+    assert writer.add([LONG])
+    assert writer.is_kept
+    assert STEP_BYTES == store._usage.read().bytes
+    return store, writer, other
+
+
+async def test_next_part_counts_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, writer, other = await grow_uncounted(tmp_path, monkeypatch)
+    other.run()
+
+    assert writer.add([b"x"])
+
+    assert 2 * STEP_BYTES == store._usage.read().bytes
+    writer.discard()
+    assert (0, 0) == (store._usage.read().bytes, store._usage.read().answers)
+    await store.aclose()
+    os.close(other.file)
+
+
+async def test_end_counts_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, writer, other = await grow_uncounted(tmp_path, monkeypatch)
+    other.run()
+
+    writer.end("whole", 60)
+
+    assert store.folder.path_of(NAME).stat().st_size == store._usage.read().bytes > STEP_BYTES
+    await store.aclose()
+    os.close(other.file)
+
+
+async def test_sweep_counts_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, writer, other = await grow_uncounted(tmp_path, monkeypatch)
+    writer.end("whole", 60)
+    other.run()
+
+    await store.sweep.sweep()
+
+    assert store.folder.path_of(NAME).stat().st_size == store._usage.read().bytes > STEP_BYTES
+    await store.aclose()
+    os.close(other.file)
+
+
+async def test_full_store_is_noticed_afterwards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, writer, other = await grow_uncounted(tmp_path, monkeypatch, max_bytes=STEP_BYTES + 1)
+    other.run()
+
+    assert not writer.add([b"x"])
+
+    assert STEP_BYTES == store._usage.read().bytes
+    writer.discard()
     await store.aclose()
     os.close(other.file)

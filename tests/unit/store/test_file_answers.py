@@ -16,28 +16,10 @@ from pg_trio.domain.kept_answer import AnswerOwner
 from pg_trio.errors import AnswerCut
 from pg_trio.store import answer_writer
 from pg_trio.store.answer_files import UNNAMED
-from pg_trio.store.file_answers import FileAnswerStore
+from pg_trio.store.file_answers import BUSY_LIMIT_S, FileAnswerStore
 from tests.support.kept import HEAD, LIMITS, NAME, OWNER, claim, find, kill, open_store, read_all, start_writer
 
 PATIENCE_S = 10
-
-
-class CountingKeeper:
-    """Notes what it is told."""
-
-    def __init__(self) -> None:
-        self.stops = 0
-        self.readers: list[int] = []
-        self.told = trio.lowlevel.ParkingLot()
-        self.stopped = trio.Event()
-
-    def stop(self) -> None:
-        self.stops += 1
-        self.stopped.set()
-
-    def note_readers(self, count: int) -> None:
-        self.readers.append(count)
-        self.told.unpark_all()
 
 
 @pytest.fixture
@@ -122,6 +104,31 @@ async def test_sweep_removes_what_a_killed_worker_left(store: FileAnswerStore, t
     assert not path.exists()
     assert (0, 0) == (store._usage.read().bytes, store._usage.read().answers)
     assert 1 == len(list((store.folder.path / "workers").iterdir()))
+
+
+@pytest.mark.parametrize(("held_s", "is_claimed"), [(0.5, True), (5.0, False)])
+async def test_claim_waits_a_second_for_a_look_at_the_killed_worker_s_answer(
+    tmp_path: Path, nursery: trio.Nursery, autojump_clock: trio.testing.MockClock, held_s: float, *, is_claimed: bool
+) -> None:
+    """A worker that is paused while it looks for the answer's writer holds the file, and no one can remove it."""
+    killed, store = open_store(tmp_path), open_store(tmp_path)
+    os.close((await claim(killed))._file)
+    killed._writers.clear()
+    await killed.aclose()
+    looking = os.open(store.folder.path_of(NAME), os.O_RDONLY)
+    fcntl.flock(looking, fcntl.LOCK_SH)
+
+    async def go_on() -> None:
+        await trio.sleep(held_s)
+        os.close(looking)
+
+    nursery.start_soon(go_on)
+    began_at = trio.current_time()
+    got = await store.claim(NAME, HEAD, LIMITS)
+
+    assert is_claimed == (got is not None)
+    assert min(held_s, BUSY_LIMIT_S) <= trio.current_time() - began_at < min(held_s, BUSY_LIMIT_S) + 0.1
+    await store.aclose()
 
 
 # ── time and bounds ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -288,19 +295,6 @@ async def test_link_is_not_followed(store: FileAnswerStore, tmp_path: Path) -> N
 
 
 # ── readers and their worker ─────────────────────────────────────────────────────────────────────────────────────────
-
-
-async def test_readers_of_a_silent_worker_are_forgotten(store: FileAnswerStore) -> None:
-    writer = await claim(store)
-    keeper = CountingKeeper()
-    writer.watch(keeper)
-    now = store._now_s()
-    writer.note_readers(b"12345678", 3)
-
-    object.__setattr__(store._place, "now_s", lambda: now + 4)
-    writer.check_readers()
-
-    assert [3, 0] == keeper.readers
 
 
 async def test_cancelled_reader_leaves_nothing(store: FileAnswerStore, nursery: trio.Nursery) -> None:

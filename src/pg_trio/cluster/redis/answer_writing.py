@@ -41,8 +41,9 @@ MOST_UNSENT_BYTES = 64 * 1024 * 1024
 RUNNING_MS = 300_000
 # Those who read an answer that is kept for no time may finish that.
 READ_ON_MS = 60_000
-# A worker that has not repeated for so long that it has readers has none. It repeats it each second.
-READERS_HOLD_S = 3.0
+# A worker that has not repeated for so long that it has readers has none. It repeats it each second; but one that is
+# stopped lives for 8 s (LIFE_S), and without Redis its readers wait for 10 s (AWAY_LIMIT_S).
+READERS_HOLD_S = 12.0
 
 
 @frozen(slots=True)
@@ -168,7 +169,7 @@ class RedisAnswerWriter:
             self._tell_readers()
 
     def check_readers(self) -> None:
-        """Forget the readers of workers that were killed."""
+        """Forget the readers of workers that were killed, or whose last word was lost."""
         now = trio.current_time()
         if gone := [worker for worker, (_, until) in self._readers.items() if until < now]:
             for worker in gone:
