@@ -56,7 +56,7 @@ async def test_created_token_is_found_and_recalled(pool: PostgresPool, admin: Po
 
     found = await tokens.find(hash_token(plaintext))
 
-    assert (token, token) == (found, tokens.recall(hash_token(plaintext)))
+    assert (token, token) == (found, tokens.recall(hash_token(plaintext), 0.0))
     assert (("chat", "models"), limits, plaintext[:16]) == (token.scopes, token.limits, token.prefix)
     assert await tokens.find(hash_token("pg_live_unknown")) is None
     assert [token] == await tokens.list_tokens(PROJECT) == admin.list_tokens() == admin.list_tokens(PROJECT)
@@ -71,7 +71,7 @@ async def test_revocation_is_told(pool: PostgresPool, admin: PostgresTokenAdmin,
 
     admin.revoke(plaintext)
 
-    await wait_for(lambda: tokens.recall(hash_token(plaintext)) is None)
+    await wait_for(lambda: tokens.recall(hash_token(plaintext), 0.0) is None)
     found = await tokens.find(hash_token(plaintext))
     assert found == evolve(token, is_active=False)
 
@@ -87,7 +87,7 @@ async def test_lost_notification_is_made_good_by_the_poll(
 
     admin.revoke(plaintext)
 
-    await wait_for(lambda: tokens.recall(hash_token(plaintext)) is None)
+    await wait_for(lambda: tokens.recall(hash_token(plaintext), 0.0) is None)
 
 
 @pytest.mark.parametrize("channel", ["pgtrio", "another"])
@@ -113,10 +113,10 @@ async def test_change_costs_no_other_token_its_place(
     admin.set_limits(limited, max_concurrent=1)
     admin._connection.execute("DELETE FROM pgtrio.tokens WHERE name = 'deleted'")
 
-    await wait_for(lambda: all(tokens.recall(hash_token(text)) is None for text in texts[1:]))
+    await wait_for(lambda: all(tokens.recall(hash_token(text), 0.0) is None for text in texts[1:]))
     # PostgreSQL goes away at that moment.
     pool.close()
-    assert tokens.recall(hash_token(kept)) is not None
+    assert tokens.recall(hash_token(kept), 0.0) is not None
     for text in texts[1:]:
         with pytest.raises(StoreError, match="PostgreSQL"):
             await tokens.find(hash_token(text))
@@ -137,11 +137,11 @@ async def test_notification_alone_forgets_a_token(
 
     # It may not listen yet.
     with trio.fail_after(10):
-        while tokens.recall(hash_token(revoked)) is not None:
+        while tokens.recall(hash_token(revoked), 0.0) is not None:
             admin.set_limits(revoked, max_concurrent=1)
             await trio.sleep(0.05)
 
-    assert tokens.recall(hash_token(kept)) is not None
+    assert tokens.recall(hash_token(kept), 0.0) is not None
 
 
 async def test_created_token_is_found_where_it_was_unknown(
@@ -185,7 +185,7 @@ async def test_everything_is_forgotten_where_names_are_missing(
     admin._connection.execute(change.encode())
     nursery.start_soon(tokens.run)
 
-    await wait_for(lambda: all(tokens.recall(hash_token(text)) is None for text in texts))
+    await wait_for(lambda: all(tokens.recall(hash_token(text), 0.0) is None for text in texts))
 
 
 async def test_only_the_newest_names_are_kept(pool: PostgresPool, admin: PostgresTokenAdmin) -> None:
@@ -219,12 +219,12 @@ async def test_revocation_while_cut_off_holds_after_the_reconnection(
         await wait_for(lambda: not relayed.is_up)
 
         admin.revoke(revoked)
-        meanwhile = [tokens.recall(hash_token(text)) is None for text in (revoked, kept)]
+        meanwhile = [tokens.recall(hash_token(text), 0.0) is None for text in (revoked, kept)]
         relay.accepts = True
-        await wait_for(lambda: tokens.recall(hash_token(revoked)) is None)
+        await wait_for(lambda: tokens.recall(hash_token(revoked), 0.0) is None)
 
         assert [False, False] == meanwhile
-        assert tokens.recall(hash_token(kept)) is not None
+        assert tokens.recall(hash_token(kept), 0.0) is not None
         relayed.close()
 
 
@@ -264,9 +264,37 @@ async def test_known_tokens_work_while_postgres_is_away(pool: PostgresPool, admi
     await tokens.find(hash_token(plaintext))
     pool.close()
 
-    assert tokens.recall(hash_token(plaintext)) is not None
+    assert tokens.recall(hash_token(plaintext), 0.0) is not None
     with pytest.raises(StoreError, match="PostgreSQL"):
         await tokens.find(hash_token("pg_live_other"))
+
+
+async def test_worker_that_was_stopped_looks_first(pool: PostgresPool, admin: PostgresTokenAdmin) -> None:
+    token, plaintext = admin.create(PROJECT, "ci")
+    now = [100.0]
+    tokens = PostgresTokens(pool, SETTINGS, lambda: now[0])
+    await tokens.begin()
+    await tokens.find(hash_token(plaintext))
+    admin.revoke(plaintext)
+
+    before = tokens.recall(hash_token(plaintext), 101.0)
+    now[0] = 103.0
+    after = tokens.recall(hash_token(plaintext), 103.0)
+
+    assert (token, None) == (before, after)
+    assert evolve(token, is_active=False) == await tokens.find(hash_token(plaintext))
+
+
+async def test_worker_that_was_stopped_goes_on_without_postgres(pool: PostgresPool, admin: PostgresTokenAdmin) -> None:
+    token, plaintext = admin.create(PROJECT, "ci")
+    now = [100.0]
+    tokens = PostgresTokens(pool, SETTINGS, lambda: now[0])
+    await tokens.begin()
+    await tokens.find(hash_token(plaintext))
+    pool.close()
+    now[0] = 103.0
+
+    assert token == await tokens.find(hash_token(plaintext)) == tokens.recall(hash_token(plaintext), 103.0)
 
 
 # ── client tokens ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -323,7 +351,7 @@ async def test_deleted_key_ends_client_tokens_and_no_other(
 
     await wait_for(lambda: client_tokens.recall(hash_token(text), time.time()) is None)
     assert await client_tokens.find(text, hash_token(text), time.time()) is None
-    assert tokens.recall(hash_token(plaintext)) is not None
+    assert tokens.recall(hash_token(plaintext), 0.0) is not None
 
 
 async def test_client_tokens_end_with_their_parent_alone(

@@ -1,4 +1,5 @@
-"""A worker that did not run for longer than its calls had (SIGSTOP, a paused machine): no provider is blamed for it.
+"""A worker that did not run for a while (SIGSTOP, a paused machine): no provider is blamed for it, and what was revoked
+meanwhile is refused.
 
 A real `pg-trio serve`; while its worker is stopped, the provider answers in time, and nothing reads it.
 """
@@ -8,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,7 @@ import trio
 from pg_trio.simulator import Simulator, serve_simulator
 from tests.support.gateway import CREDENTIALS, PROJECT, endpoint, project
 from tests.support.processes import PG_TRIO, run_command, start
-from tests.support.wire import HttpResponse, bearer, post, send_raw
+from tests.support.wire import HttpResponse, bearer, post, read_response, send_raw
 
 # As many slow calls open a breaker (BreakerRules.slow_min_calls), and a few more.
 CALLS = 14
@@ -67,4 +69,38 @@ async def test_provider_is_not_blamed_for_a_pause_of_ours(nursery: trio.Nursery,
     asked = [one.model for one in simulator.requests]
     assert "spare" in asked or 504 in {one.status for one in during}
     assert (200, "talk") == (after[0].status, asked[-1]), served.output
+    assert 0 == await served.stop()
+
+
+@pytest.mark.slow
+async def test_token_revoked_in_a_pause_is_refused(nursery: trio.Nursery, tmp_path: Path) -> None:
+    simulator: Simulator = await nursery.start(serve_simulator)
+    head = f'[server]\nbind = "127.0.0.1:0"\nworkers = 1\n{CREDENTIALS.format(base_url=simulator.base_url)}'
+    config = tmp_path / "gateway.toml"
+    config.write_text(head + project() + endpoint("talk"), encoding="utf-8")
+    create = ("token", "create", "--config", str(config), "--project", str(PROJECT), "--name", "t")
+    token = (await run_command(*create))[1].strip()
+    served = await start(nursery, [*PG_TRIO, "serve", "--config", str(config)])
+    (worker,) = json.loads((tmp_path / "data" / "serve.json").read_text())["workers"]
+    request = post(f"/api/{PROJECT}/talk", {"message": "Hello"}, bearer(token))
+    async with AsyncExitStack() as opened:
+        streams = [
+            await opened.enter_async_context(await trio.open_tcp_stream("127.0.0.1", served.port)) for _ in range(CALLS)
+        ]
+        for stream in streams:
+            await stream.send_all(request)
+        before = [(await read_response(stream)).status for stream in streams]
+        os.kill(worker, signal.SIGSTOP)
+        try:
+            assert 0 == (await run_command("token", "revoke", token, "--config", str(config)))[0]
+            # Longer than the promise: "within a second".
+            await trio.sleep(1.5)
+            for stream in streams:
+                await stream.send_all(request)
+        finally:
+            os.kill(worker, signal.SIGCONT)
+        after = [(await read_response(stream)).status for stream in streams]
+
+    assert ([200] * CALLS, [401] * CALLS) == (before, after)
+    assert CALLS == len(simulator.requests)
     assert 0 == await served.stop()

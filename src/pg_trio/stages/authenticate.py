@@ -42,8 +42,8 @@ _BEARER = re.compile(rf"(?i:bearer) +({_SHAPE}|{_CLIENT_SHAPE}) *", re.ASCII)
 class TokenDirectory(Protocol):
     """Where tokens are found by the SHA-256 of their plaintext."""
 
-    def recall(self, digest: bytes) -> Token | None:
-        """The token, if it is remembered and active; None says nothing, `find` does."""
+    def recall(self, digest: bytes, at: float) -> Token | None:
+        """The token, if it is remembered, and active at this time (Unix seconds); None says nothing, `find` does."""
 
     async def find(self, digest: bytes) -> Token | None:
         """Raises StoreError if it must be read and cannot be."""
@@ -82,7 +82,7 @@ class Authenticate:
     def recall_caller(self, authorization: Sequence[str], project: str, access: Access, at: float) -> Caller | None:
         """The caller, proved, where nothing must be waited for; None says nothing, `find_caller` does. Raises as it."""
         digest = (authorization.digest if type(authorization) is Authorization else None) or _read_digest(authorization)
-        token = self._tokens.recall(digest)
+        token = self._tokens.recall(digest, at)
         if token is None and self._client_tokens is not None:
             token = self._client_tokens.recall(digest, at)
         if token is None:

@@ -8,13 +8,16 @@ Rules:
    tokens are looked for.
 5. A token that was read from the file before `clear` or `forget` is stale. `keep` detects that by `generation`, and
    refuses it.
+6. After `good_until` (Unix seconds) nothing is recalled: the file may have changed unnoticed (token_polls.py). The
+   methods that look-ups use do not check that, because a look-up polls first.
 """
 
 from __future__ import annotations
 
-import hmac
+import math
 from collections import OrderedDict
 from collections.abc import Collection
+from hmac import compare_digest
 from typing import Final
 
 from pg_trio.domain.project import Token
@@ -40,20 +43,24 @@ class TokenCache:
         self._verified: OrderedDict[bytes, Token] = OrderedDict()
         self._by_id: OrderedDict[int, Token | None] = OrderedDict()
         self.generation = 0
+        self.good_until = math.inf
 
     def get(self, digest: bytes) -> Token | Unseen | None:
         """The token, None for a digest that belongs to no token, or UNSEEN."""
         token = self._known.get(digest)
         is_unknown = digest in self._unknown
-        if hmac.compare_digest(digest, _NO_DIGEST if token is None else token.digest) and token is not None:
+        if compare_digest(digest, _NO_DIGEST if token is None else token.digest) and token is not None:
             self._known.move_to_end(digest)
             return token
         return None if is_unknown else UNSEEN
 
-    def recall(self, digest: bytes) -> Token | None:
-        """The token, if it is known and active; None says nothing. `get` without what only look-ups need."""
+    def recall(self, digest: bytes, at: float) -> Token | None:
+        """The token, if it is known, active and good at this time; None says nothing. `get` without what only look-ups
+        need."""
+        if at > self.good_until:
+            return None
         token = self._known.get(digest)
-        if token is None or not hmac.compare_digest(digest, token.digest) or not token.is_active:
+        if token is None or not compare_digest(digest, token.digest) or not token.is_active:
             return None
         self._known.move_to_end(digest)
         return token
@@ -78,8 +85,11 @@ class TokenCache:
             if len(self._verified) > self._entries:
                 self._verified.popitem(last=False)
 
-    def get_verified(self, digest: bytes) -> Token | None:
-        """The client token whose whole text has this digest, if it is remembered. Its end is not checked."""
+    def recall_verified(self, digest: bytes, at: float) -> Token | None:
+        """The client token whose whole text has this digest, if it is remembered, and its parent good at this time. Its
+        end is not checked."""
+        if at > self.good_until:
+            return None
         token = self._verified.get(digest)
         if token is not None:
             self._verified.move_to_end(digest)

@@ -1,9 +1,10 @@
 """Looks tokens up, in memory if possible, otherwise in `tokens.db`. Changes take effect within one poll.
 
 Rules:
-1. A hit touches no thread and no checkpoint. A miss reads the file, one miss at a time.
+1. A hit touches no thread and no checkpoint (but see 2). A miss reads the file, one miss at a time.
 2. `watch` polls the file's revision. When it has changed, the cache is cleared, reads in progress included. So a
-   revocation holds in every worker one poll after its commit.
+   revocation holds in every worker one poll after its commit. A worker that has not polled for a second, because it was
+   stopped, polls before it serves a token from memory (token_polls.py).
 3. `last_used_at` is collected in memory and written for all tokens at once. Writing it, and listing, use a separate
    connection: waiting for another writer, or reading a thousand rows, must not delay look-ups and polls.
 4. While the file cannot be read, remembered tokens stay valid: a full disk must not stop the traffic. For other tokens
@@ -16,6 +17,7 @@ import json
 import logging
 import sqlite3
 import time
+from collections.abc import Callable
 from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
@@ -41,6 +43,7 @@ from pg_trio.store.token_file import (
     read_tokens,
     renew_signing_keys,
 )
+from pg_trio.store.token_polls import TokenPolls
 
 _log = logging.getLogger(__name__)
 
@@ -75,7 +78,12 @@ class TokenStore:
     """The tokens of one worker. Open with `await TokenStore.open(…)`, run `watch`, close with `aclose`."""
 
     def __init__(
-        self, settings: GatewaySettings, lookups: SerialConnection, chores: SerialConnection, state: _FileState
+        self,
+        settings: GatewaySettings,
+        lookups: SerialConnection,
+        chores: SerialConnection,
+        state: _FileState,
+        now_s: Callable[[], float] = time.time,
     ) -> None:
         self._poll_s = settings.token_poll_ms / 1000
         self._flush_s = settings.token_used_flush_ms / 1000
@@ -83,8 +91,11 @@ class TokenStore:
         self._chores = chores
         self._state = state
         self._cache = TokenCache(settings.token_cache_entries)
+        self._polled = TokenPolls(self._cache, self._poll_once, self._poll_s, (StoreError,), now_s)
         # The token of a digest, if it is remembered and active. After None, ask `find`.
         self.recall = self._cache.recall
+        self.recall_verified = self._cache.recall_verified
+        self.catch_up = self._polled.catch_up
         self._miss_lock = trio.Lock()
         self._used: dict[int, float] = {}
         self._failures = Outage(_log, "cannot look up tokens, unknown ones get a 503")
@@ -97,26 +108,31 @@ class TokenStore:
         return not (self._failures.is_on or self._polls.is_on)
 
     @classmethod
-    async def open(cls, settings: GatewaySettings, *, busy_limit_s: float = BUSY_LIMIT_S) -> Self:
+    async def open(
+        cls, settings: GatewaySettings, *, busy_limit_s: float = BUSY_LIMIT_S, now_s: Callable[[], float] = time.time
+    ) -> Self:
         """An open store; a missing `data_dir` or `tokens.db` is made.
 
         Raises: StoreError if either cannot be used.
         """
         return await trio.to_thread.run_sync(
-            partial(cls._open, settings, busy_limit_s), limiter=trio.CapacityLimiter(1)
+            partial(cls._open, settings, busy_limit_s, now_s), limiter=trio.CapacityLimiter(1)
         )
 
     @classmethod
-    def _open(cls, settings: GatewaySettings, busy_limit_s: float) -> Self:
+    def _open(cls, settings: GatewaySettings, busy_limit_s: float, now_s: Callable[[], float]) -> Self:
         path = settings.data_dir / FILE_NAME
         with ExitStack() as opened:
             lookups = opened.enter_context(closing(open_tokens(settings.data_dir, busy_limit_s)))
             chores = opened.enter_context(closing(open_tokens(settings.data_dir, busy_limit_s)))
             _renew_keys(path, lookups)
+            at = now_s()
             with explained(path):
                 state = _read_state(lookups)
             opened.pop_all()
-        return cls(settings, SerialConnection(path, lookups), SerialConnection(path, chores), state)
+        store = cls(settings, SerialConnection(path, lookups), SerialConnection(path, chores), state, now_s)
+        store._polled.began(at)
+        return store
 
     async def __aenter__(self) -> Self:
         return self
@@ -132,6 +148,7 @@ class TokenStore:
         Not a checkpoint if the token is remembered.
         Raises: StoreError if the file must be read and cannot be.
         """
+        await self._polled.catch_up()
         found = self._cache.get(digest)
         return await self._find_in_file(digest) if isinstance(found, Unseen) else found
 
@@ -172,6 +189,7 @@ class TokenStore:
 
         Not a checkpoint if the token is remembered. Raises: StoreError if the file must be read and cannot be.
         """
+        await self._polled.catch_up()
         found = self._cache.get_by_id(token_id)
         if not isinstance(found, Unseen):
             return found
@@ -187,10 +205,6 @@ class TokenStore:
         """Let `recall_verified` give this client token until tokens change. `generation` is from before it was
         verified."""
         self._cache.keep_verified(digest, token, generation)
-
-    def recall_verified(self, digest: bytes) -> Token | None:
-        """The client token of this digest, if it is remembered. Its end is not checked."""
-        return self._cache.get_verified(digest)
 
     def note_used(self, token_id: int, at: float) -> None:
         """Note that the token was used at `at` (Unix seconds). The file has it within `token_used_flush_ms`."""
@@ -222,7 +236,7 @@ class TokenStore:
         while True:
             await trio.sleep(self._poll_s)
             try:
-                await self._poll_once()
+                await self._polled.poll()
             except StoreError as exc:
                 self._polls.failed(exc)
             else:

@@ -41,12 +41,15 @@ class ParentTokens(Protocol):
     def signing_keys(self) -> tuple[SigningKey, ...]:
         """Raises StoreError if they could not be read yet."""
 
+    async def catch_up(self) -> None:
+        """Learn what has changed, if that was not looked for within the last second."""
+
     async def find_by_id(self, token_id: int) -> Token | None:
         """Raises StoreError if it must be read and cannot be."""
 
     def keep_verified(self, digest: bytes, token: Token, generation: int) -> None: ...
 
-    def recall_verified(self, digest: bytes) -> Token | None: ...
+    def recall_verified(self, digest: bytes, at: float) -> Token | None: ...
 
 
 class ClientTokens:
@@ -74,7 +77,7 @@ class ClientTokens:
 
     def recall(self, digest: bytes, at: float) -> Token | None:
         """The client token whose text has this SHA-256, if it was verified already and is good; else ask `find`."""
-        token = self._parents.recall_verified(digest)
+        token = self._parents.recall_verified(digest, at)
         return None if token is None or token.grant is None or at >= token.grant.expires_at else token
 
     async def find(self, text: str, digest: bytes, at: float) -> Token | None:
@@ -82,9 +85,11 @@ class ClientTokens:
 
         Raises: StoreError if the parent or the keys must be read and cannot be.
         """
+        parents = self._parents
+        # Also the keys may be old: another worker has signed with one that is unknown here.
+        await parents.catch_up()
         if (recalled := self.recall(digest, at)) is not None:
             return recalled
-        parents = self._parents
         generation = parents.generation
         signed = read_text(text, parents.signing_keys)
         if signed is None or at >= signed.grant.expires_at:

@@ -32,6 +32,7 @@ class PlaygroundTokens:
         # id, so what is noted for it is written nowhere.
         self.recall = stored.recall
         self.note_used = stored.note_used
+        self.catch_up = stored.catch_up
         self.find_by_id = stored.find_by_id
         self.keep_verified = stored.keep_verified
         self.recall_verified = stored.recall_verified

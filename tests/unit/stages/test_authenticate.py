@@ -63,7 +63,7 @@ class Directory:
         self.asked: list[bytes] = []
         self.used: list[tuple[int, float]] = []
 
-    def recall(self, digest: bytes) -> Token | None:
+    def recall(self, digest: bytes, at: float) -> Token | None:
         return self.remembered.get(digest)
 
     async def find(self, digest: bytes) -> Token | None:
@@ -265,7 +265,7 @@ async def test_other_project_type_is_refused(authenticate: Make) -> None:
 
 async def test_unreadable_tokens_are_no_401() -> None:
     class BrokenDirectory:
-        def recall(self, digest: bytes) -> Token | None:
+        def recall(self, digest: bytes, at: float) -> Token | None:
             return None
 
         async def find(self, digest: bytes) -> Token | None:

@@ -92,7 +92,7 @@ def test_every_answer_compares_once(monkeypatch: pytest.MonkeyPatch, number: int
         compared.append((len(left), len(right)))
         return compare(left, right)
 
-    monkeypatch.setattr(hmac, "compare_digest", compare_and_note)
+    monkeypatch.setattr("pg_trio.store.token_cache.compare_digest", compare_and_note)
     cache.get(digest_of(number))
 
     assert [(32, 32)] == compared
@@ -105,14 +105,14 @@ def test_client_tokens_are_remembered_until_tokens_change() -> None:
     cache.keep_by_id(1, make_token(1), cache.generation)
     cache.keep_by_id(3, None, cache.generation)
 
-    before = (cache.get(digest_of(2)), cache.get_verified(digest_of(2)), cache.get_by_id(1), cache.get_by_id(3))
+    before = (cache.get(digest_of(2)), cache.recall_verified(digest_of(2), 0.0), cache.get_by_id(1), cache.get_by_id(3))
     stale = cache.generation
     cache.clear()
     cache.keep_verified(digest_of(2), make_token(2), stale)
     cache.keep_by_id(1, make_token(1), stale)
 
     assert (UNSEEN, make_token(2), make_token(1), None) == before
-    assert (None, UNSEEN) == (cache.get_verified(digest_of(2)), cache.get_by_id(1))
+    assert (None, UNSEEN) == (cache.recall_verified(digest_of(2), 0.0), cache.get_by_id(1))
 
 
 def test_flood_of_client_tokens_evicts_client_tokens_alone() -> None:
@@ -124,7 +124,7 @@ def test_flood_of_client_tokens_evicts_client_tokens_alone() -> None:
         cache.keep_by_id(number, make_token(number), cache.generation)
 
     assert [make_token(number) for number in range(10)] == [cache.get(digest_of(number)) for number in range(10)]
-    assert [None, make_token(1_990)] == [cache.get_verified(digest_of(number)) for number in (1_989, 1_990)]
+    assert [None, make_token(1_990)] == [cache.recall_verified(digest_of(number), 0.0) for number in (1_989, 1_990)]
     assert [UNSEEN, make_token(1_990)] == [cache.get_by_id(number) for number in (1_989, 1_990)]
 
 
@@ -141,7 +141,7 @@ def test_forget_drops_the_named_alone() -> None:
 
     assert [UNSEEN, make_token(2)] == [cache.get(digest_of(number)) for number in (1, 2)]
     assert [UNSEEN, None] == [cache.get(digest_of(number)) for number in (3, 4)]
-    assert [None, make_token(2)] == [cache.get_verified(digest_of(number)) for number in (11, 12)]
+    assert [None, make_token(2)] == [cache.recall_verified(digest_of(number), 0.0) for number in (11, 12)]
     assert [UNSEEN, make_token(2)] == [cache.get_by_id(number) for number in (1, 2)]
 
 
@@ -166,6 +166,6 @@ def test_forget_verified_keeps_tokens() -> None:
 
     assert (make_token(1), None, None) == (
         cache.get(digest_of(1)),
-        cache.get_verified(digest_of(11)),
-        cache.get_verified(digest_of(12)),
+        cache.recall_verified(digest_of(11), 0.0),
+        cache.recall_verified(digest_of(12), 0.0),
     )

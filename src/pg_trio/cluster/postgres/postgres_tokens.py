@@ -4,8 +4,9 @@ Rules:
 1. A hit touches neither a checkpoint nor the database. A miss is one query; several callers may ask at once.
 2. A change by any node is notified, with a poll as fallback (changes.py), and both name the tokens that have changed:
    these are forgotten, and all if names are missing (token_changes.py). So a revocation holds in every worker within a
-   second, and costs no other token its place. While PostgreSQL is away, remembered tokens stay valid; `find` raises for
-   others. So one that was changed just before is a 503.
+   second, and costs no other token its place. A worker that was stopped looks before it serves a token from memory
+   (store/token_polls.py). While PostgreSQL is away, remembered tokens stay valid; `find` raises for others. So one that
+   was changed just before is a 503.
 3. The keys that sign client tokens are in the database as they are, because every node must sign and verify. A worker
    reads them with the revision, and has them also while PostgreSQL is away. When they change, client tokens are checked
    again. Its start makes a new key if the newest is too old (store/token_file.py, rule 3). A worker that has never
@@ -17,7 +18,8 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -28,7 +30,7 @@ import trio
 from attrs import define, field, frozen
 
 from pg_trio.cluster.engine_away import EngineAway
-from pg_trio.cluster.postgres.changes import ChangeWatch
+from pg_trio.cluster.postgres.changes import POLL_S, ChangeWatch
 from pg_trio.cluster.postgres.postgres_pool import PostgresPool, say_away
 from pg_trio.cluster.postgres.token_changes import TokenChanges, read_token_changes
 from pg_trio.cluster.postgres.token_rows import SELECT_TOKENS, token_of
@@ -40,6 +42,7 @@ from pg_trio.errors import StoreError
 from pg_trio.store.outage import Outage
 from pg_trio.store.token_cache import TokenCache, Unseen
 from pg_trio.store.token_file import KEY_AGE_S, KEY_BYTES, KEY_REST_S
+from pg_trio.store.token_polls import TokenPolls
 
 logger = logging.getLogger("pg_trio.cluster")
 
@@ -69,7 +72,9 @@ class PostgresTokens:
 
     pool: PostgresPool
     settings: GatewaySettings
+    now_s: Callable[[], float] = time.time
     _cache: TokenCache = field(init=False)
+    _polled: TokenPolls = field(init=False)
     _used: dict[int, float] = field(factory=dict)
     # None until the database was reached.
     _state: _SharedState | None = None
@@ -77,18 +82,20 @@ class PostgresTokens:
 
     def __attrs_post_init__(self) -> None:
         self._cache = TokenCache(self.settings.token_cache_entries)
+        self._polled = TokenPolls(self._cache, self._look, POLL_S, (EngineAway, psycopg.Error), self.now_s)
 
     @property
     def is_up(self) -> bool:
         """Whether unknown tokens can be looked up."""
         return self.pool.is_up
 
-    def recall(self, digest: bytes) -> Token | None:
+    def recall(self, digest: bytes, at: float) -> Token | None:
         """See TokenDirectory."""
-        return self._cache.recall(digest)
+        return self._cache.recall(digest, at)
 
     async def find(self, digest: bytes) -> Token | None:
         """See TokenDirectory."""
+        await self._polled.catch_up()
         found = self._cache.get(digest)
         if not isinstance(found, Unseen):
             return found
@@ -109,8 +116,13 @@ class PostgresTokens:
             raise StoreError("PostgreSQL: the keys of client tokens could not be read yet")
         return self._state.keys
 
+    async def catch_up(self) -> None:
+        """See ParentTokens."""
+        await self._polled.catch_up()
+
     async def find_by_id(self, token_id: int) -> Token | None:
         """See ParentTokens."""
+        await self._polled.catch_up()
         found = self._cache.get_by_id(token_id)
         if not isinstance(found, Unseen):
             return found
@@ -123,9 +135,9 @@ class PostgresTokens:
         """See ParentTokens."""
         self._cache.keep_verified(digest, token, generation)
 
-    def recall_verified(self, digest: bytes) -> Token | None:
+    def recall_verified(self, digest: bytes, at: float) -> Token | None:
         """See ParentTokens."""
-        return self._cache.get_verified(digest)
+        return self._cache.recall_verified(digest, at)
 
     def note_used(self, token_id: int, at: float) -> None:
         """See TokenDirectory."""
@@ -141,12 +153,12 @@ class PostgresTokens:
         Does nothing while the database is away: `run` does it then.
         """
         with suppress(EngineAway, psycopg.Error):
-            await self._look()
+            await self._polled.poll()
 
     async def run(self) -> None:
         """Until cancelled."""
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(ChangeWatch(self.pool.conninfo, "tokens", self._look, self._forget_named).run)
+            nursery.start_soon(ChangeWatch(self.pool.conninfo, "tokens", self._polled.poll, self._forget_named).run)
             while True:
                 await trio.sleep(self.settings.token_used_flush_ms / 1000)
                 await self._flush_used()
