@@ -78,6 +78,21 @@ async def test_more_than_there_is_room_for_are_refused() -> None:
     assert 200 == served.status
 
 
+async def test_calm_gateway_serves_those_it_refused_before() -> None:
+    """One was handed over a while ago, and takes no room from the next."""
+    async with crowded() as (app, first), connected(port_of(first)) as second:
+        for client in (first, second):
+            await client.send(ASK)
+            assert 503 == (await client.read_answer()).status
+        app.gate.open(room=1)
+        answers = []
+        for client in (first, second):
+            await client.send(ASK)
+            answers.append((await client.read_answer()).status)
+
+    assert [200, 200] == answers
+
+
 async def test_connection_waits_again_and_again() -> None:
     async with crowded() as (app, client):
         app.gate.form_line(room=1)

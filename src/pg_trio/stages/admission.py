@@ -152,11 +152,22 @@ class Admission:
     @property
     def room(self) -> int:
         """How many more requests would be admitted or queued now."""
+        waiting = self._queue.length + self._at_door
+        if not waiting:
+            return self._room_without_queue()
         start_s = self._pace.start_s
         if self.under_way >= self._limit:
             start_s = max(start_s, self._pace.standing_s(trio.current_time()))
         # The queue may always hold one request, so that it is noticed when starts become faster again.
-        return max(int(self._join_s / start_s), 1) - self._queue.length - self._at_door
+        return max(int(self._join_s / start_s), 1) - waiting
+
+    def _room_without_queue(self) -> int:
+        """What a queue that began now could hold, or what could start without one. After a calm time the last queue's
+        measurements say nothing: an idle gateway refused requests by them."""
+        pace = self._pace
+        longest_s = self.longest_wait_s * JOIN_SHARE if pace.is_calm(trio.current_time()) else self._join_s
+        places = min(self._starts_left, self._limit - self.under_way)
+        return max(int(longest_s / min(pace.start_s, FIRST_START_S)), places, 1)
 
     def note_shed(self, count: int = 1) -> None:
         """Count refused requests."""
@@ -315,9 +326,13 @@ class _Pace:
         self._started_at = -math.inf
         self._started = 0
 
+    def is_calm(self, now: float) -> bool:
+        """Whether a queue that forms now does not continue the last one."""
+        return now - self._started_at >= CALM_S
+
     def begin(self, now: float) -> None:
         """A queue forms. How long there was none says nothing, and that places were rare before says little."""
-        if now - self._started_at >= CALM_S:
+        if self.is_calm(now):
             self.pressed_since = now
         self._began_at = now
         self._started = 0

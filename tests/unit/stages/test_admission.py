@@ -421,6 +421,47 @@ async def test_queue_soon_after_another_is_as_short(
     assert int(longest_s / door.admission._pace.start_s) - 1 == door.admission.room
 
 
+@pytest.mark.parametrize("is_full", [False, True])
+async def test_calm_gateway_has_room_for_burst(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock, is_full: bool
+) -> None:
+    """That places were rare when there was a queue says nothing about now."""
+    door = await open_door(nursery, limit=1)
+    async with trio.open_nursery() as clients:
+        for number in range(5):
+            clients.start_soon(door.come, number, WAIT_S / 5)
+            await trio.testing.wait_all_tasks_blocked()
+    await trio.sleep(CALM_S)
+    if is_full:
+        door.admission.take()
+
+    assert 5 == len(door.started)
+    assert BURST == door.admission.room
+
+
+async def test_calm_gateway_has_room_for_starts(nursery: trio.Nursery, autojump_clock: trio.testing.MockClock) -> None:
+    """Where no queue may form (`admission_wait_ms = 1`), a pass's starts need none."""
+    rooms = []
+    for limit in (1, 10, 1_000):
+        admission = Admission(limit, 0.001, lambda _: None)
+        rooms.append(admission.room)
+
+    assert [1, 10, CALM_STARTS] == rooms
+
+
+@pytest.mark.parametrize(("calm_s", "longest_s"), [(CALM_S / 2, PRESSED_JOIN_S), (CALM_S * 2, WAIT_S * JOIN_SHARE)])
+async def test_empty_moment_of_queue_is_not_calm(
+    door: Door, autojump_clock: trio.testing.MockClock, calm_s: float, longest_s: float
+) -> None:
+    line_up(door, CALM_STARTS + PRESSED_STARTS)
+    await trio.sleep(WAIT_S * PRESSED_SHARE)
+    await let_in(door)
+
+    await trio.sleep(calm_s)
+
+    assert int(longest_s / FIRST_START_S) == door.admission.room
+
+
 async def test_queue_is_shortest_while_more_are_refused_than_start(
     door: Door, autojump_clock: trio.testing.MockClock
 ) -> None:
