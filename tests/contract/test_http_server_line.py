@@ -125,6 +125,22 @@ async def test_time_counts_from_arrival() -> None:
     assert straight >= not_in_line_at
 
 
+async def test_time_of_refused_is_not_the_next_ones() -> None:
+    """It was refused in line: its arrival is over with it."""
+    async with crowded() as (app, client):
+        app.gate.longest_wait_s = 0.0
+        app.gate.form_line(room=1)
+        await client.send(ASK)
+        refused = await client.read_answer()
+        app.gate.open(room=1)
+        next_at = trio.current_time()
+        await client.send(ASK)
+        await client.read_answer()
+
+    assert 503 == refused.status
+    assert next_at <= app.scopes[0]["extensions"][EXTENSION].head_at
+
+
 @pytest.mark.parametrize(
     "other",
     [
