@@ -58,8 +58,6 @@ PRESSED_JOIN_S, PRESSED_SHARE, CALM_S = 0.1, 1 / 2, 0.1
 # pass to the next. It ends once the refused are half of the started: what a crowd of clients that wait for each other
 # sends must not be judged by what its shorter queue refused.
 FLOODED_JOIN_S, DEMAND_EVERY_S = 0.02, 0.25
-# A request that came longer ago has waited at the server's door: a request that has not takes some 20 µs to here.
-JUST_NOW_S = 0.001
 TELL_EVERY_S = 1.0
 
 
@@ -101,14 +99,17 @@ class Admission:
             return True
         return False
 
-    async def wait(self, until: float, came_at: float) -> None:
+    async def wait(self, until: float, came_at: float | None = None) -> None:
         """Take a place when its turn comes. Raises Overloaded at once, or at `until` (Trio's clock) at the latest.
 
-        `came_at`: when the request came. One that has waited at the door is not refused now.
+        `came_at`: when a request came that has waited at the server's door; None for all others. It is not refused now,
+        and its longest wait counts from then.
         """
         now = trio.current_time()
         self._judge()
-        if self.verdict is Verdict.REFUSE and now - came_at < JUST_NOW_S:
+        if came_at is not None:
+            until = min(until, came_at + self.longest_wait_s)
+        elif self.verdict is Verdict.REFUSE:
             self.note_shed()
             raise Overloaded(RETRY_AFTER_S)
         if until >= now + self.longest_wait_s:

@@ -38,10 +38,13 @@ class Door:
         self.started: list[tuple[int, float]] = []
         self.shed: list[tuple[int, float]] = []
 
-    async def come(self, number: int, stay_s: float = 0.0, until: float = math.inf, waited_s: float = 0.0) -> None:
+    async def come(
+        self, number: int, stay_s: float = 0.0, until: float = math.inf, waited_s: float | None = None
+    ) -> None:
+        came_at = None if waited_s is None else trio.current_time() - waited_s
         try:
             if not self.admission.take():
-                await self.admission.wait(until, trio.current_time() - waited_s)
+                await self.admission.wait(until, came_at)
         except Overloaded:
             self.shed.append((number, trio.current_time()))
             return
@@ -372,11 +375,24 @@ async def test_who_waited_at_door_is_not_refused_inside(
             clients.start_soon(door.come, number)
         await trio.testing.wait_all_tasks_blocked()
         assert Verdict.REFUSE is door.admission.verdict
-        clients.start_soon(door.come, room, 0.0, math.inf, 0.01)
+        clients.start_soon(door.come, room, 0.0, math.inf, 0.0)
         await trio.testing.wait_all_tasks_blocked()
         refused = list(door.shed)
 
     assert [] == refused
+
+
+@pytest.mark.parametrize(("limit_s", "left_s"), [(math.inf, WAIT_S / 4), (0.1, 0.1)])
+async def test_wait_at_door_counts_inside(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock, limit_s: float, left_s: float
+) -> None:
+    door = await open_door(nursery, limit=1)
+    door.admission.take()
+    came_in_at = trio.current_time()
+
+    await door.come(1, 0.0, came_in_at + limit_s, WAIT_S * 3 / 4)
+
+    assert [(1, came_in_at + left_s)] == door.shed
 
 
 # ── a queue that stands ──────────────────────────────────────────────────────────────────────────────────────────────
