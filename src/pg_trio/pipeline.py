@@ -85,7 +85,7 @@ class Pipeline:
         head = call.head
         if not self.admission.take():
             # A request that is refused here leaves no row: see admission.py.
-            await self.admission.wait(client_deadline(head), head.head_at)
+            await self.admission.wait(client_deadline(head), head.head_at if call.has_waited else None)
         with (
             self.admission,
             self.recorders.open(call) as recorder,

@@ -78,6 +78,21 @@ async def test_more_than_there_is_room_for_are_refused() -> None:
     assert 200 == served.status
 
 
+async def test_calm_gateway_serves_those_it_refused_before() -> None:
+    """One was handed over a while ago, and takes no room from the next."""
+    async with crowded() as (app, first), connected(port_of(first)) as second:
+        for client in (first, second):
+            await client.send(ASK)
+            assert 503 == (await client.read_answer()).status
+        app.gate.open(room=1)
+        answers = []
+        for client in (first, second):
+            await client.send(ASK)
+            answers.append((await client.read_answer()).status)
+
+    assert [200, 200] == answers
+
+
 async def test_connection_waits_again_and_again() -> None:
     async with crowded() as (app, client):
         app.gate.form_line(room=1)
@@ -105,9 +120,26 @@ async def test_time_counts_from_arrival() -> None:
         await client.send(ASK)
         await client.read_answer()
 
-    waited, straight = (scope["extensions"][EXTENSION].head_at for scope in app.scopes)
-    assert waited <= in_line_at
-    assert straight >= not_in_line_at
+    waited, straight = (scope["extensions"][EXTENSION] for scope in app.scopes)
+    assert waited.head_at <= in_line_at
+    assert straight.head_at >= not_in_line_at
+    assert (True, False) == (waited.has_waited, straight.has_waited)
+
+
+async def test_time_of_refused_is_not_the_next_ones() -> None:
+    """It was refused in line: its arrival is over with it."""
+    async with crowded() as (app, client):
+        app.gate.longest_wait_s = 0.0
+        app.gate.form_line(room=1)
+        await client.send(ASK)
+        refused = await client.read_answer()
+        app.gate.open(room=1)
+        next_at = trio.current_time()
+        await client.send(ASK)
+        await client.read_answer()
+
+    assert 503 == refused.status
+    assert next_at <= app.scopes[0]["extensions"][EXTENSION].head_at
 
 
 @pytest.mark.parametrize(

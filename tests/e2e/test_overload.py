@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import math
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
 
+from pg_trio.domain.server_link import ServerLink
+from pg_trio.domain.verdict import Verdict
+from pg_trio.errors import Overloaded
+from pg_trio.server.http1 import lane_exchange
 from tests.support.gateway import Gateway, endpoint, project, start_gateway
 from tests.support.wire import get, read_response
 
@@ -53,6 +60,33 @@ async def test_nobody_waits_past_their_own_deadline(nursery: trio.Nursery, tmp_p
     answer = await gateway.call("ok", None, ("x-pg-timeout-ms", "100"))
 
     assert (503, "Gateway is overloaded.") == (answer.status, answer.json()["error"])
+
+
+async def test_late_request_is_turned_away_like_any(
+    nursery: trio.Nursery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A busy loop began it a second after it came: that is no wait at the door, which would give it a right to stay."""
+    gateway = await start_gateway(nursery, tmp_path, CONFIGURATION.replace("admission_wait_ms = 100", ""))
+    routes: Any = gateway.app.asgi_app
+    admission = routes.gateway.pipeline.admission
+    monkeypatch.setattr(lane_exchange, "ServerLink", lambda head_at: ServerLink(head_at - 1.0))
+
+    async def wait() -> None:
+        with suppress(Overloaded):
+            await admission.wait(math.inf)
+
+    async with trio.open_nursery() as waiting:
+        admission.under_way += 1
+        while admission.verdict is not Verdict.REFUSE:
+            waiting.start_soon(wait)
+            await trio.lowlevel.checkpoint()
+        answer = await gateway.call("ok", None, ("expect", "100-continue"))
+        is_full = admission.verdict is Verdict.REFUSE
+        waiting.cancel_scope.cancel()
+    admission.under_way -= 1
+
+    assert 503 == answer.status
+    assert is_full
 
 
 async def test_health_is_never_turned_away(full_gateway: Gateway) -> None:

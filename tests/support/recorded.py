@@ -40,7 +40,7 @@ class SilentCall:
     def __init__(self, cut: GatewayError | None = None, slug: str | None = "asked-for") -> None:
         self.head = RequestHead(UUID(int=1), "p", slug, [], None, [], trio.current_time(), 1_700_000_000.5)
         self.shown: Sequence[AttemptRow] | None = None
-        self.has_body = False
+        self.has_body = self.has_waited = False
         self.declared_bytes: int | None = None
         self.surface = GATEWAY
         self._cut = cut

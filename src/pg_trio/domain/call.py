@@ -216,6 +216,10 @@ class Call(Protocol):
     def surface(self) -> SurfaceReader: ...
 
     @property
+    def has_waited(self) -> bool:
+        """Whether it has waited for admission since `head.head_at`: the server kept it at its door."""
+
+    @property
     def has_body(self) -> bool:
         """Whether the whole body is here: then `receive_body` does not wait."""
 

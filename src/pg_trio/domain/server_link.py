@@ -66,6 +66,8 @@ class ServerLink:
     # ── what the server says ─────────────────────────────────────────────────────────────────────────────────────────
     # Class attributes until they are set, because a request sets few of them.
 
+    # Whether the request waited with the server from `head_at` until now, because the application was busy.
+    has_waited: bool = False
     # With a slot, the server cancels the application when the client leaves, so it need not watch `receive`.
     client: ClientSlot | None = None
     # The same object for requests whose heads differ only in the body's length, also of several connections; else

@@ -59,8 +59,6 @@ PRESSED_JOIN_S, PRESSED_SHARE, CALM_S = 0.1, 1 / 2, 0.1
 # pass to the next. It ends once the refused are half of the started: what a crowd of clients that wait for each other
 # sends must not be judged by what its shorter queue refused.
 FLOODED_JOIN_S, DEMAND_EVERY_S = 0.02, 0.25
-# A request that came longer ago has waited at the server's door: a request that has not takes some 20 µs to here.
-JUST_NOW_S = 0.001
 TELL_EVERY_S = 1.0
 
 
@@ -102,14 +100,17 @@ class Admission:
             return True
         return False
 
-    async def wait(self, until: float, came_at: float) -> None:
+    async def wait(self, until: float, came_at: float | None = None) -> None:
         """Take a place when its turn comes. Raises Overloaded at once, or at `until` (Trio's clock) at the latest.
 
-        `came_at`: when the request came. One that has waited at the door is not refused now.
+        `came_at`: when a request came that has waited at the server's door; None for all others. It is not refused now,
+        and its longest wait counts from then.
         """
         now = trio.current_time()
         self._judge()
-        if self.verdict is Verdict.REFUSE and now - came_at < JUST_NOW_S:
+        if came_at is not None:
+            until = min(until, came_at + self.longest_wait_s)
+        elif self.verdict is Verdict.REFUSE:
             self.note_shed()
             raise Overloaded(RETRY_AFTER_S)
         if until >= now + self.longest_wait_s:
@@ -153,11 +154,22 @@ class Admission:
     @property
     def room(self) -> int:
         """How many more requests would be admitted or queued now."""
+        waiting = self._queue.length + self._at_door
+        if not waiting:
+            return self._room_without_queue()
         start_s = self._pace.start_s
         if self.under_way >= self._limit:
             start_s = max(start_s, self._pace.standing_s(trio.current_time()))
         # The queue may always hold one request, so that it is noticed when starts become faster again.
-        return max(int(self._join_s / start_s), 1) - self._queue.length - self._at_door
+        return max(int(self._join_s / start_s), 1) - waiting
+
+    def _room_without_queue(self) -> int:
+        """What a queue that began now could hold, or what could start without one. After a calm time the last queue's
+        measurements say nothing: an idle gateway refused requests by them."""
+        pace = self._pace
+        longest_s = self.longest_wait_s * JOIN_SHARE if pace.is_calm(trio.current_time()) else self._join_s
+        places = min(self._starts_left, self._limit - self.under_way)
+        return max(int(longest_s / min(pace.start_s, FIRST_START_S)), places, 1)
 
     def note_shed(self, count: int = 1) -> None:
         """Count refused requests."""
@@ -316,9 +328,13 @@ class _Pace:
         self._started_at = -math.inf
         self._started = 0
 
+    def is_calm(self, now: float) -> bool:
+        """Whether a queue that forms now does not continue the last one."""
+        return now - self._started_at >= CALM_S
+
     def begin(self, now: float) -> None:
         """A queue forms. How long there was none says nothing, and that places were rare before says little."""
-        if now - self._started_at >= CALM_S:
+        if self.is_calm(now):
             self.pressed_since = now
         self._began_at = now
         self._started = 0

@@ -102,6 +102,11 @@ class AsgiCall:
             self.keeper.close()
 
     @property
+    def has_waited(self) -> bool:
+        """See domain.call.Call."""
+        return self.link.has_waited
+
+    @property
     def has_body(self) -> bool:
         """Whether the whole body is here: see domain.call.Call."""
         return self.link.body is not None

@@ -38,10 +38,13 @@ class Door:
         self.started: list[tuple[int, float]] = []
         self.shed: list[tuple[int, float]] = []
 
-    async def come(self, number: int, stay_s: float = 0.0, until: float = math.inf, waited_s: float = 0.0) -> None:
+    async def come(
+        self, number: int, stay_s: float = 0.0, until: float = math.inf, waited_s: float | None = None
+    ) -> None:
+        came_at = None if waited_s is None else trio.current_time() - waited_s
         try:
             if not self.admission.take():
-                await self.admission.wait(until, trio.current_time() - waited_s)
+                await self.admission.wait(until, came_at)
         except Overloaded:
             self.shed.append((number, trio.current_time()))
             return
@@ -372,11 +375,24 @@ async def test_who_waited_at_door_is_not_refused_inside(
             clients.start_soon(door.come, number)
         await trio.testing.wait_all_tasks_blocked()
         assert Verdict.REFUSE is door.admission.verdict
-        clients.start_soon(door.come, room, 0.0, math.inf, 0.01)
+        clients.start_soon(door.come, room, 0.0, math.inf, 0.0)
         await trio.testing.wait_all_tasks_blocked()
         refused = list(door.shed)
 
     assert [] == refused
+
+
+@pytest.mark.parametrize(("limit_s", "left_s"), [(math.inf, WAIT_S / 4), (0.1, 0.1)])
+async def test_wait_at_door_counts_inside(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock, limit_s: float, left_s: float
+) -> None:
+    door = await open_door(nursery, limit=1)
+    door.admission.take()
+    came_in_at = trio.current_time()
+
+    await door.come(1, 0.0, came_in_at + limit_s, WAIT_S * 3 / 4)
+
+    assert [(1, came_in_at + left_s)] == door.shed
 
 
 # ── a queue that stands ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -419,6 +435,47 @@ async def test_queue_soon_after_another_is_as_short(
 
     longest_s = PRESSED_JOIN_S if is_short else WAIT_S * JOIN_SHARE
     assert int(longest_s / door.admission._pace.start_s) - 1 == door.admission.room
+
+
+@pytest.mark.parametrize("is_full", [False, True])
+async def test_calm_gateway_has_room_for_burst(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock, is_full: bool
+) -> None:
+    """That places were rare when there was a queue says nothing about now."""
+    door = await open_door(nursery, limit=1)
+    async with trio.open_nursery() as clients:
+        for number in range(5):
+            clients.start_soon(door.come, number, WAIT_S / 5)
+            await trio.testing.wait_all_tasks_blocked()
+    await trio.sleep(CALM_S)
+    if is_full:
+        door.admission.take()
+
+    assert 5 == len(door.started)
+    assert BURST == door.admission.room
+
+
+async def test_calm_gateway_has_room_for_starts(nursery: trio.Nursery, autojump_clock: trio.testing.MockClock) -> None:
+    """Where no queue may form (`admission_wait_ms = 1`), a pass's starts need none."""
+    rooms = []
+    for limit in (1, 10, 1_000):
+        admission = Admission(limit, 0.001, lambda _: None)
+        rooms.append(admission.room)
+
+    assert [1, 10, CALM_STARTS] == rooms
+
+
+@pytest.mark.parametrize(("calm_s", "longest_s"), [(CALM_S / 2, PRESSED_JOIN_S), (CALM_S * 2, WAIT_S * JOIN_SHARE)])
+async def test_empty_moment_of_queue_is_not_calm(
+    door: Door, autojump_clock: trio.testing.MockClock, calm_s: float, longest_s: float
+) -> None:
+    line_up(door, CALM_STARTS + PRESSED_STARTS)
+    await trio.sleep(WAIT_S * PRESSED_SHARE)
+    await let_in(door)
+
+    await trio.sleep(calm_s)
+
+    assert int(longest_s / FIRST_START_S) == door.admission.room
 
 
 async def test_queue_is_shortest_while_more_are_refused_than_start(

@@ -143,6 +143,7 @@ class LaneConnection:
     def note_turned_away(self, now: float, *, keep_alive: bool) -> None:
         """The doorkeeper has answered its request: wait for another one, or let the client read the end."""
         self._phase = Phase.IDLE if keep_alive else Phase.LINGERING
+        self.came_at = None
         self.deadline = now + (self._lane.idle_s if keep_alive else LINGER_S)
 
     def note_in_line(self, now: float) -> None:

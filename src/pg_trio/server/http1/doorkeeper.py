@@ -104,7 +104,7 @@ class Doorkeeper:
         # In the set as well: it wakes `run` for the first one in line.
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._epoll.register(self._bell, select.EPOLLIN | select.EPOLLET)
-        # Handed over in the last round; the application may not have queued them yet.
+        # Handed over in the last pass; the application may not have queued them yet.
         self._handed_over = 0
         self.draining = False
 
@@ -190,7 +190,8 @@ class Doorkeeper:
     async def run(self) -> None:
         """Serve the parked connections, until cancelled."""
         while True:
-            if self._line:
+            # The pass after one that handed requests over must look around, too: it counts them, and forgets them.
+            if self._line or self._handed_over:
                 await trio.lowlevel.checkpoint()
             else:
                 await trio.lowlevel.wait_readable(self._epoll.fileno())

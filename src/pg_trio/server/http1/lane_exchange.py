@@ -48,8 +48,11 @@ class LaneExchange:
         if whole is None:
             self.body = open_body(head.length)
             self._continue_owed = head.expects_continue
-        came_at, connection.came_at = connection.came_at, None
-        self.link = link = ServerLink(trio.current_time() if came_at is None else came_at)
+        if connection.came_at is None:
+            self.link = link = ServerLink(trio.current_time())
+        else:
+            self.link = link = ServerLink(connection.came_at)
+            link.has_waited, connection.came_at = True, None
         link.client = connection.client
         link.alike = connection.incoming.known_head
         link.body = whole

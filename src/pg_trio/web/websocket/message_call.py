@@ -38,6 +38,7 @@ class MessageCall:
 
     surface: ClassVar[MessageSurface] = MESSAGE_SURFACE
     has_body: ClassVar[bool] = True
+    has_waited: ClassVar[bool] = False
 
     # ── attributes of the class until they are set ───────────────────────────────────────────────────────────────────
 
