@@ -364,6 +364,7 @@ async def test_calls_at_once_lose_nothing(gateway: Gateway) -> None:
 
 @pytest.mark.slow
 async def test_locked_file_stops_sessions_alone(lane: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pg_trio.store.sessions.LOCKED_TRIES", 1)
     session = await begin(lane)
     with closing(sqlite3.connect(lane.settings.gateway.data_dir / "sessions.db", isolation_level=None)) as holder:
         holder.execute("BEGIN IMMEDIATE")

@@ -198,7 +198,10 @@ async def test_locked_log_delays_nobody(
     assert 5 == len(gateway.log_rows())
 
 
-async def test_locked_sessions_are_a_503(nursery: trio.Nursery, tmp_path: Path) -> None:
+async def test_locked_sessions_are_a_503(
+    nursery: trio.Nursery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pg_trio.store.sessions.LOCKED_TRIES", 1)
     gateway = await start_gateway(nursery, tmp_path, CONFIGURATION)
     first = (await gateway.call("talk", {"message": "kept"})).json()["meta"]["session_id"]
     with closing(lock(gateway, "sessions.db")) as holder:

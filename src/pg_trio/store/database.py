@@ -65,6 +65,11 @@ def explained(path: Path) -> Iterator[None]:
         raise StoreError(f"{path}: {advice} (SQLite: {exc}).") from exc
 
 
+def is_busy(error: BaseException | None) -> bool:
+    """Whether another connection held the lock: the error of SQLite, or the cause of a StoreError."""
+    return isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+
+
 def make_data_dir(data_dir: Path) -> None:
     """Make sure that the directory exists and is writable. A new one is for its owner alone. An existing one of this
     user that others can write to is made so too, because another user could replace the gateway's files there.
@@ -212,7 +217,7 @@ def _use_wal(connection: sqlite3.Connection, busy_limit_s: float) -> None:
             connection.execute("PRAGMA journal_mode = WAL")
             return
         except sqlite3.OperationalError as exc:
-            if exc.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > limit:
+            if not is_busy(exc) or time.monotonic() > limit:
                 raise
             time.sleep(_WAL_RETRY_S)
 
@@ -245,7 +250,7 @@ def write_in_turn(work: Callable[[sqlite3.Connection], T], limit_s: float, conne
         try:
             return work(connection)
         except sqlite3.OperationalError as exc:
-            if exc.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > limit:
+            if not is_busy(exc) or time.monotonic() > limit:
                 raise
 
 

@@ -7,7 +7,9 @@ Rules:
    (`max_concurrent_requests`): each request waits for its single turn.
 3. A request that is cancelled while its turn waits takes the turn back. A turn that is being written is stored
    completely, never half of it.
-4. A failed write is not tried again: the client gets the error at once, while it still listens.
+4. Behind another process's lock a turn is tried LOCKED_TRIES times: the provider is paid already, and a worker that is
+   paused inside its transaction holds the lock as long. Between two tries, rule 3 holds. Any other failure is not tried
+   again: the client gets the error at once, while it still listens.
 5. Reading has its own connection, so it never waits for a writer. The background work (session_upkeep.py) also has its
    own; its deletions go through the writer's, in parts.
 """
@@ -35,6 +37,7 @@ from pg_trio.store.database import (
     SerialConnection,
     check_is_there,
     explained,
+    is_busy,
     take_turns,
     write_in_turn,
 )
@@ -54,6 +57,9 @@ from pg_trio.store.session_upkeep import SessionUpkeep
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
 
+# 10 s, each try is BUSY_LIMIT_S: common pauses (a stopped process, a machine that moves) are seconds. Tries are counted
+# and not their time, because a pause of our own says nothing about the lock.
+LOCKED_TRIES = 5
 # 5 s: more than two waits for a lock; a drain (`server.drain_ms`) is longer.
 CLOSE_LIMIT_S = 5.0
 
@@ -63,6 +69,8 @@ class _Waiting:
     """A turn on its way to the disk."""
 
     row: TurnRow
+    tries: int = 0
+    has_left: bool = False
     is_gone: bool = False
     failure: Exception | None = None
     done: trio.Event = field(factory=trio.Event)
@@ -164,6 +172,7 @@ class SessionStore:
         try:
             await waiting.done.wait()
         finally:
+            waiting.has_left = True
             self._waiting.pop(waiting, None)
         if waiting.failure is not None:
             raise waiting.failure
@@ -223,7 +232,8 @@ class SessionStore:
             await self._write_together(batch)
         finally:
             for waiting in batch:
-                if not waiting.done.is_set():  # cancelled before the write began
+                # Cancelled before the write began.
+                if not waiting.done.is_set() and waiting not in self._waiting:
                     waiting.end(failure=StoreError(f"{self._path}: the gateway is shutting down."))
 
     async def _write_together(self, batch: list[_Waiting]) -> None:
@@ -231,6 +241,9 @@ class SessionStore:
             gone = await self._write(partial(write_turns, [waiting.row for waiting in batch]))
         except StoreError as exc:
             self._writes.failed(exc)
+            if is_busy(exc.__cause__):
+                self._try_again(batch, exc)
+                return
             for waiting in batch:
                 waiting.end(failure=exc)
         except UNSTORABLE as exc:
@@ -244,3 +257,14 @@ class SessionStore:
             self._writes.succeeded()
             for waiting in batch:
                 waiting.end(is_gone=waiting.row.session_id in gone)
+
+    def _try_again(self, batch: list[_Waiting], locked: StoreError) -> None:
+        """Put the batch back in front of the turns that wait. The try counts for these, too: they met the same lock."""
+        tried = [*batch, *self._waiting]
+        self._waiting.clear()
+        for waiting in tried:
+            waiting.tries += 1
+            if waiting.has_left or waiting.tries >= LOCKED_TRIES:
+                waiting.end(failure=locked)
+            else:
+                self._waiting[waiting] = None

@@ -21,7 +21,7 @@ from pg_trio.domain.chat import Message, ToolCall
 from pg_trio.domain.session import Turn
 from pg_trio.errors import StoreError
 from pg_trio.store import session_file
-from pg_trio.store.sessions import SessionStore
+from pg_trio.store.sessions import LOCKED_TRIES, SessionStore
 from tests.support.content import parts
 
 PATIENCE_S = 10
@@ -315,6 +315,97 @@ async def test_locked_file_is_said_and_over(
     assert ["cannot store sessions: ", "cannot store sessions: works again."] == [
         record.getMessage()[: 23 + 12 * index] for index, record in enumerate(caplog.records)
     ]
+
+
+def unlock_after(store: SessionStore, tries: int, holder: sqlite3.Connection) -> list[int]:
+    """The holder lets go once the writer has met its lock so often. Returns the sizes of the batches, as they come."""
+    sizes: list[int] = []
+    write_together = store._write_together
+
+    async def counted(batch: list[Any]) -> None:
+        sizes.append(len(batch))
+        await write_together(batch)
+        if len(sizes) == tries:
+            holder.execute("ROLLBACK")
+
+    store._write_together = counted  # type: ignore[method-assign]
+    return sizes
+
+
+async def test_turn_outlasts_a_lock(store: SessionStore, settings: GatewaySettings) -> None:
+    with connect(settings) as holder:
+        holder.execute("BEGIN IMMEDIATE")
+        sizes = unlock_after(store, LOCKED_TRIES - 1, holder)
+
+        assert await store.append(first_turn())
+
+    assert [1] * LOCKED_TRIES == sizes
+    assert (1, 2) == (count(settings, "sessions"), count(settings, "messages"))
+
+
+async def test_turns_behind_a_lock_keep_their_order(
+    idle_store: SessionStore, settings: GatewaySettings, nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pg_trio.store.sessions.BATCH_TURNS", 2)
+    with connect(settings) as holder:
+        holder.execute("BEGIN IMMEDIATE")
+        sizes = unlock_after(idle_store, 2, holder)
+        async with trio.open_nursery() as appending:
+            for number in range(5):
+                appending.start_soon(idle_store.append, first_turn(session=UUID(int=number)))
+                await trio.testing.wait_all_tasks_blocked()
+            nursery.start_soon(idle_store.write)
+
+    assert [2, 2, 2, 2, 1] == sizes
+    with connect(settings) as file:
+        ids = [UUID(bytes=row[0]).int for row in file.execute("SELECT id FROM sessions ORDER BY number")]
+    assert [0, 1, 2, 3, 4] == ids
+
+
+async def test_long_lock_ends_all_that_wait_together(
+    idle_store: SessionStore, settings: GatewaySettings, nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pg_trio.store.sessions.BATCH_TURNS", 1)
+    failed: list[int] = []
+
+    async def append(number: int) -> None:
+        with pytest.raises(StoreError, match="locked"):
+            await idle_store.append(first_turn(session=UUID(int=number)))
+        failed.append(number)
+
+    with connect(settings) as holder:
+        holder.execute("BEGIN IMMEDIATE")
+        sizes = unlock_after(idle_store, LOCKED_TRIES + 1, holder)
+        async with trio.open_nursery() as appending:
+            for number in range(3):
+                appending.start_soon(append, number)
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.start_soon(idle_store.write)
+
+    assert (LOCKED_TRIES, {0, 1, 2}) == (len(sizes), set(failed))
+    assert 0 == idle_store.waiting
+
+
+async def test_turn_withdrawn_behind_a_lock_is_not_stored(store: SessionStore, settings: GatewaySettings) -> None:
+    write_together, failures = store._write_together, [trio.Event(), trio.Event()]
+
+    async def told(batch: list[Any]) -> None:
+        await write_together(batch)
+        next((event for event in failures if not event.is_set()), failures[-1]).set()
+
+    store._write_together = told  # type: ignore[method-assign]
+    with connect(settings) as holder:
+        holder.execute("BEGIN IMMEDIATE")
+        async with trio.open_nursery() as appending:
+            appending.start_soon(store.append, first_turn())
+            await failures[0].wait()
+            # The next try has begun.
+            appending.cancel_scope.cancel()
+        await failures[1].wait()
+        holder.execute("ROLLBACK")
+
+    await store.append(first_turn(session=UUID(int=2)))
+    assert (0, 1) == (store.waiting, count(settings, "sessions"))
 
 
 async def test_full_disk_stores_nothing(store: SessionStore, settings: GatewaySettings) -> None:
