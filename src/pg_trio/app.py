@@ -16,7 +16,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
+from functools import lru_cache
 from typing import TYPE_CHECKING, cast
+from uuid import uuid4
 
 import trio
 from attrs import evolve, field, frozen
@@ -24,10 +26,11 @@ from attrs import evolve, field, frozen
 from pg_trio.config import load_settings
 from pg_trio.config.location import find_configuration
 from pg_trio.config.settings import Settings
-from pg_trio.errors import ConfigError, StoreError
+from pg_trio.errors import ConfigError, Overloaded, StoreError
 from pg_trio.gateway import RunningGateway, Surroundings, open_gateway
 from pg_trio.recorder import LiveSubscriber
-from pg_trio.server.http1.types import CONNECTIONS, DOOR, Door
+from pg_trio.server.http1.busy_answer import BusyAnswer
+from pg_trio.server.http1.types import CONNECTIONS, DOOR, Door, HeaderList, LoadGate
 from pg_trio.stores.store_protocols import Engines
 from pg_trio.surfaces import SURFACES, Surface
 from pg_trio.web.admin.security_fields import SECURITY_FIELDS
@@ -41,6 +44,9 @@ from pg_trio.web.websocket import covers_socket
 
 if TYPE_CHECKING:
     from quart_trio import QuartTrio
+
+# A kilobyte each. With `*.` in its `cors_origins` a project may have any number of pages.
+REFUSALS_KEPT = 256
 
 
 def create_app(
@@ -155,6 +161,32 @@ class WorkerApp:
         return PolledRoutes({"/metrics": metrics}, late)
 
 
+def make_door(admission: LoadGate, routes: GatewayRoutes) -> Door:
+    """What our own server may do in the routes' place while there is no room. A refusal is their surface's own."""
+    front = routes.front
+    answers = {surface: _make_busy_answer(surface, admission.retry_after_s) for surface in front.surfaces.surfaces}
+
+    # Heads are many, and what their answers say to browsers is nearly always one of a few.
+    @lru_cache(maxsize=REFUSALS_KEPT)
+    def with_fields(answer: BusyAnswer, fields: bytes) -> BusyAnswer:
+        return answer.with_fields(fields)
+
+    def find_refusal(method: str, path: bytes, headers: HeaderList) -> BusyAnswer | None:
+        found = front.find_refusal(method, path, headers)
+        if found is None:
+            return None
+        surface, fields = found
+        return with_fields(answers[surface], fields)
+
+    return Door(admission, find_refusal, routes.note_leaving, front.may_wait, covers_socket)
+
+
+def _make_busy_answer(surface: Surface, retry_after_s: int) -> BusyAnswer:
+    request_id = uuid4()
+    answer = surface.render_error(Overloaded(retry_after_s), request_id)
+    return BusyAnswer(answer.status, answer.fields, answer.body, request_id)
+
+
 class GatewayLifespan:
     """Serves the lifespan of an ASGI application: opens the gateway before the server starts it, closes it before
     shutdown completes."""
@@ -187,10 +219,7 @@ class GatewayLifespan:
                 for task in tasks:
                     nursery.start_soon(task)
                 # For our own server, which can turn requests away for less than calling us costs.
-                admission = gateway.pipeline.admission
-                state[DOOR] = Door(
-                    admission, self._routes.covers, self._routes.note_leaving, self._routes.may_wait, covers_socket
-                )
+                state[DOOR] = make_door(gateway.pipeline.admission, self._routes)
                 self._routes.gateway = gateway
                 if self._routes.streams is not None:
                     self._routes.streams.gateway = gateway

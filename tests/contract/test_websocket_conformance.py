@@ -26,7 +26,7 @@ async def echo_app(scope: Scope, receive: Receive, send: Send) -> None:
     """Echo every message."""
     if scope["type"] == "lifespan":
         scope["state"][DOOR] = Door(
-            Gate(Verdict.ADMIT, room=1), lambda method, path: False, covers_websocket=lambda path: True
+            Gate(Verdict.ADMIT, room=1), lambda method, path, headers: None, covers_websocket=lambda path: True
         )
         for _ in range(2):
             message = await receive()

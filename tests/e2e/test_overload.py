@@ -17,14 +17,30 @@ from pg_trio.server.http1 import lane_exchange
 from tests.support.gateway import Gateway, endpoint, project, start_gateway
 from tests.support.wire import get, read_response
 
+SERVERS = ["lane", "hypercorn"]
+APP = "https://app.example.com"
 CONFIGURATION = "\n".join(
-    ["[gateway]", "max_concurrent_requests = 1", "admission_wait_ms = 100", project(), endpoint("ok"), endpoint("busy")]
+    [
+        "[gateway]",
+        "max_concurrent_requests = 1",
+        "admission_wait_ms = 100",
+        project(cors_origins=[APP]),
+        endpoint("ok"),
+        endpoint("busy"),
+    ]
 )
+OPENAI = {"error": {"message": "Gateway is overloaded.", "type": "api_error", "param": None, "code": "overloaded"}}
+ANTHROPIC = {"type": "error", "error": {"type": "overloaded_error", "message": "Gateway is overloaded."}}
 
 
-@pytest.fixture(params=["lane", "hypercorn"])
+@pytest.fixture(params=SERVERS)
 async def full_gateway(nursery: trio.Nursery, tmp_path: Path, request: pytest.FixtureRequest) -> Gateway:
-    gateway = await start_gateway(nursery, tmp_path, CONFIGURATION, request.param)
+    return await fill_gateway(nursery, tmp_path, CONFIGURATION, request.param)
+
+
+async def fill_gateway(nursery: trio.Nursery, folder: Path, configuration: str, server: str) -> Gateway:
+    """A gateway whose only place is taken, by a call that does not end."""
+    gateway = await start_gateway(nursery, folder, configuration, server)
     gateway.simulator.behave("busy", "fault=stall")
     nursery.start_soon(gateway.call, "busy")
     with trio.fail_after(10):
@@ -47,6 +63,39 @@ async def test_all_but_one_are_turned_away(full_gateway: Gateway) -> None:
     assert {"1"} == {answer.headers["retry-after"] for answer in answers}
     assert 20 == len({answer.headers["x-request-id"] for answer in answers})
     assert 1 == len(full_gateway.simulator.requests)
+
+
+@pytest.mark.parametrize("server", SERVERS)
+@pytest.mark.parametrize(
+    ("route", "status", "body"),
+    [
+        ("v1/chat/completions", 503, OPENAI),
+        ("v1/responses", 503, OPENAI),
+        ("v1/embeddings", 503, OPENAI),
+        ("v1/messages", 529, ANTHROPIC),
+        ("v1/messages/count_tokens", 529, ANTHROPIC),
+    ],
+)
+async def test_refusal_has_shape_of_its_surface(
+    nursery: trio.Nursery, tmp_path: Path, server: str, route: str, status: int, body: dict[str, object]
+) -> None:
+    """From the lane's door as from the application."""
+    patient = CONFIGURATION.replace("admission_wait_ms = 100", "admission_wait_ms = 4000")
+    gateway = await fill_gateway(nursery, tmp_path, patient, server)
+    nursery.start_soon(gateway.call, "ok")
+    admission = gateway.app.extensions["pg_trio"].gateway.pipeline.admission
+    with trio.fail_after(10):
+        # The one that waits has waited for a quarter of the longest wait.
+        while admission.room > 0:  # noqa: ASYNC110  # the gateway's own clock is waited for
+            await trio.sleep(0.01)
+
+    answer = await gateway.call(route, None, ("origin", APP))
+
+    with_id = {"request_id": answer.headers["x-request-id"]} if status == 529 else {}
+    assert (status, {**body, **with_id}) == (answer.status, answer.json())
+    assert with_id.get("request_id") == answer.headers.get("request-id")
+    assert ("1", "1000") == (answer.headers["retry-after"], answer.headers["retry-after-ms"])
+    assert ("Origin", APP) == (answer.headers["vary"], answer.headers["access-control-allow-origin"])
 
 
 async def test_nobody_waits_past_their_own_deadline(nursery: trio.Nursery, tmp_path: Path) -> None:

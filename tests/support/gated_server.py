@@ -4,15 +4,24 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from uuid import uuid4
 
 import trio
 
 from pg_trio.config.settings import ServerSettings
 from pg_trio.domain.verdict import Verdict
+from pg_trio.server.http1.busy_answer import BusyAnswer
 from pg_trio.server.http1.types import DOOR, Door, Receive, Scope, Send
 from tests.support.http_servers import Handler, ProbeApp, RawClient, connected, echo, request, serving
 
+BUSY_ID = uuid4()
 OVERLOADED = b'{"ok":false,"error":"Gateway is overloaded."}'
+BUSY = BusyAnswer(
+    503,
+    b"content-type: application/json\r\nretry-after: 7\r\nx-request-id: %b\r\n" % str(BUSY_ID).encode(),
+    OVERLOADED,
+    BUSY_ID,
+)
 ASK = request("/api/x", method="POST", body=b"question")
 
 
@@ -66,7 +75,7 @@ class GatedApp(ProbeApp):
         self.gate = Gate()
         scope["state"][DOOR] = Door(
             self.gate,
-            lambda method, path: method == "POST" and path.startswith(b"/api/"),
+            lambda method, path, headers: BUSY if method == "POST" and path.startswith(b"/api/") else None,
             may_wait=lambda headers: all(name != b"x-limit" for name, _ in headers),
         )
         await super()._run_lifespan(scope, receive, send)

@@ -34,7 +34,7 @@ import trio
 from attrs import evolve
 from hypercorn.config import Config
 
-from pg_trio.app import create_app
+from pg_trio.app import create_app, make_door
 from pg_trio.config import load_settings
 from pg_trio.config.settings import ServerSettings
 from pg_trio.domain.verdict import Verdict
@@ -42,7 +42,7 @@ from pg_trio.recorder import record, recorder
 from pg_trio.server.http1.connection import LaneConnection
 from pg_trio.server.http1.doorkeeper import Doorkeeper, _Parked
 from pg_trio.server.http1.incoming import Incoming
-from pg_trio.server.http1.types import ASGIApplication, Door
+from pg_trio.server.http1.types import ASGIApplication
 from pg_trio.server.serving import serve_app
 from pg_trio.web.asgi import GatewayRoutes, refuse_path
 from scripts.bench.harness.cli import Options, Parser, Reports, positive
@@ -259,7 +259,7 @@ def _count_refusals(requests: int, options: Options) -> Report:
     full, look, counter = _FullGateway(), Doorkeeper.look_around, StepCounter(Doorkeeper.look_around.__code__)
     routes = GatewayRoutes(refuse_path)
     client, server = socket.socketpair()
-    with client, server, Doorkeeper(Door(full, routes.covers), ServerSettings()) as doorkeeper:
+    with client, server, Doorkeeper(make_door(full, routes), ServerSettings()) as doorkeeper:
         doorkeeper.watch(_Parked(full, server, cast(trio.lowlevel.Task, None)))
         for number in range(1 + requests):
             client.sendall(request)

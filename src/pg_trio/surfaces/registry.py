@@ -12,7 +12,8 @@ class SurfaceTable:
 
     def __init__(self, surfaces: Iterable[Surface]) -> None:
         by_root: dict[bytes, list[Surface]] = {}
-        for surface in surfaces:
+        self.surfaces = tuple(surfaces)
+        for surface in self.surfaces:
             for root in surface.roots:
                 by_root.setdefault(root, []).append(surface)
         self._by_root = by_root

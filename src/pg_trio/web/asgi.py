@@ -51,6 +51,7 @@ from pg_trio.web.asgi_call import AsgiCall
 from pg_trio.web.asgi_types import AsgiApp, AsgiEvent, Receive, Scope, Send
 from pg_trio.web.client_address import read_networks
 from pg_trio.web.cors import CorsApp, CorsTable
+from pg_trio.web.front_door import FrontDoor
 from pg_trio.web.head_template import HeadTemplate, Peer
 from pg_trio.web.idempotent_call import IdempotentCall
 from pg_trio.web.kept_stream import StreamKeeping
@@ -120,6 +121,7 @@ class GatewayRoutes:
         self._cors = cors
         self.inner = inner
         self._surfaces = SurfaceTable(surfaces)
+        self.front = FrontDoor(self._surfaces, cors)
         self._trusted = read_networks(trusted_proxies)
         self._sockets = SocketRoute(self._trusted, cors, lambda: self.is_ready)
         self.gateway: Gateway | None = None
@@ -182,15 +184,6 @@ class GatewayRoutes:
         if answer is not None:
             fields = answer.fields + call.cors
             await send({"type": WHOLE_ANSWER, "status": answer.status, "fields": fields, "body": answer.body})
-
-    def covers(self, method: str, path: bytes) -> bool:
-        """Whether a request of that method and raw path is answered here."""
-        return self._surfaces.find(method, path) is not None
-
-    def may_wait(self, headers: Iterable[tuple[bytes, bytes]]) -> bool:
-        """Whether such a request may wait before it comes here: not where its client limits its time, because it would
-        not be answered when that is over."""
-        return all(name != b"x-pg-timeout-ms" for name, _ in headers)
 
     def _find_other(self, scope: Scope) -> AsgiApp:
         """What serves a scope that no surface matches."""

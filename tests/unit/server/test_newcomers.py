@@ -21,7 +21,7 @@ from pg_trio.server.http1.accepting import MOST_AT_ONCE, PATIENT_PASSES, accept_
 from pg_trio.server.http1.doorkeeper import Doorkeeper
 from pg_trio.server.http1.open_connections import OpenConnections
 from pg_trio.server.http1.types import Door
-from tests.support.gated_server import Gate
+from tests.support.gated_server import BUSY, Gate
 from tests.support.http_servers import request
 
 PATIENCE_S = 5
@@ -35,7 +35,8 @@ def gate() -> Gate:
 
 @pytest.fixture
 def doorkeeper(gate: Gate) -> Iterator[Doorkeeper]:
-    with Doorkeeper(Door(gate, lambda method, path: path == b"/api/x"), ServerSettings()) as doorkeeper:
+    door = Door(gate, lambda method, path, headers: BUSY if path == b"/api/x" else None)
+    with Doorkeeper(door, ServerSettings()) as doorkeeper:
         yield doorkeeper
 
 

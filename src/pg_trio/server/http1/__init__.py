@@ -5,6 +5,7 @@ Rooms, from the bytes inwards; the first three do no I/O:
     head.py        request heads: which are accepted, and how others are refused
     body.py        request bodies: by length, or chunked
     response.py    responses: ASGI messages in, the bytes to send out
+    busy_answer.py  the answer to requests for which there is no room
     departures.py  which clients left, told by the kernel
     lane_exchange.py  one request and its answer: the application's `receive` and `send`
     doorkeeper.py  refusing requests for the application when it is overloaded

@@ -9,7 +9,8 @@ switches, and memory that no processor's cache holds (docs/decisions/007-overloa
    sees the first request that meets a queue. After that, and after each answer while there is a queue, the connection
    is parked here, in one epoll set for all connections, until there is room for a request.
 2. Only plain requests are refused here: a whole head that `read_head` accepts, for a path that the application allows,
-   with a body of known length and nothing after it. All other requests go the usual way, also to be refused.
+   with a body of known length and nothing after it. All other requests go the usual way, also to be refused. The
+   refusal is the application's own, with the shape of the path's API and the fields that a browser needs.
 3. A plain request for which there is room, and whose body is here, stays in line until it may start. Its deadline
    counts from when it came. Nothing more is read from its client. One with a limit of the client's own goes the usual
    way, because that limit could pass here unseen.
@@ -39,10 +40,11 @@ from attrs import define
 
 from pg_trio.config.settings import ServerSettings
 from pg_trio.domain.verdict import Verdict
+from pg_trio.server.http1.busy_answer import BusyAnswer
 from pg_trio.server.http1.head import HttpHead, KnownHead, Refused
 from pg_trio.server.http1.incoming import Incoming
 from pg_trio.server.http1.lane_exchange import DISCARD_BYTES
-from pg_trio.server.http1.response import BusyAnswer
+from pg_trio.server.http1.response import http_date
 from pg_trio.server.http1.socket_calls import RECV_BYTES
 from pg_trio.server.http1.types import Door
 
@@ -80,6 +82,8 @@ class _Parked:
     socket: socket.socket
     task: trio.lowlevel.Task
     owed: int = 0
+    # The refusal of its last request.
+    busy_answer: BusyAnswer | None = None
     # The head of its last request, if a next one with it may be refused and leaves its connection open.
     usual_head: KnownHead | None = None
     # Whether its request is in line, and since when.
@@ -96,7 +100,6 @@ class Doorkeeper:
         self._newcomers = Incoming(settings)
         self._door = door
         self._idle_s = settings.idle_timeout_ms / 1000
-        self._answer = BusyAnswer(door.admission.retry_after_s)
         self._epoll = select.epoll()
         # Those in the set, by the number of their socket.
         self._parked: dict[int, _Parked] = {}
@@ -133,13 +136,14 @@ class Doorkeeper:
             data = sock.recv(RECV_BYTES, socket.MSG_PEEK)
         except OSError:
             return False  # It has sent nothing yet, or is gone.
-        if self._judge(self._newcomers, data) != (0, False):
+        judged = self._judge(self._newcomers, data)
+        if judged is None or judged[:2] != (0, False):
             return False
         # Without unread bytes, closing sends a FIN after the answer. With unread bytes it sends a reset, which may
         # destroy the answer. A new socket has room for an answer. The client may have left.
         with contextlib.suppress(OSError):
             sock.recv(len(data))
-            sock.send(self._answer.make(keep_alive=False))
+            sock.send(judged[2].make(keep_alive=False))
         sock.close()
         self.admission.note_shed(1)
         return True
@@ -147,7 +151,7 @@ class Doorkeeper:
     async def wait(self, visitor: WaitingClient, sock: socket.socket) -> bool:
         """Wait here for the next bytes to serve, which `incoming` has then. False if none come."""
         parked, known = _Parked(visitor, sock, trio.lowlevel.current_task()), visitor.incoming.known_head
-        if known is not None and known.is_plain and known.keep_alive:
+        if known is not None and known.busy_answer is not None and known.keep_alive:
             parked.usual_head = known
         return await self._park(parked)
 
@@ -203,8 +207,7 @@ class Doorkeeper:
     def look_around(self, now: float) -> None:
         """See to each parked connection that has something to read."""
         room = self.admission.room - self._handed_over
-        idle_until, refused, answer = now + self._idle_s, 0, self._answer
-        answer.renew_date()
+        idle_until, refused, date = now + self._idle_s, 0, http_date()
         self._handed_over = 0
         for number, _ in self._epoll.poll(0, LOOKS):
             parked = self._parked.get(number)
@@ -217,9 +220,15 @@ class Doorkeeper:
             except OSError:
                 data = b""
             known = parked.usual_head
-            if room <= 0 and known is not None and known.measure(data) == len(data) and not self.draining:
+            if (
+                room <= 0
+                and known is not None
+                and (answer := known.busy_answer) is not None
+                and known.measure(data) == len(data)
+                and not self.draining
+            ):
                 # Nearly all requests that are refused: like the last one of their connection.
-                _send_now(parked.socket, answer.make_next())
+                _send_now(parked.socket, answer.make_next(date))
                 parked.visitor.deadline = idle_until
                 refused += 1
             else:
@@ -251,7 +260,7 @@ class Doorkeeper:
         judged = None if self.draining else self._judge(parked.visitor.incoming, data)
         if judged is None:
             return False
-        owed, keep_alive = judged
+        owed, keep_alive, parked.busy_answer = judged
         known = parked.visitor.incoming.known_head
         # With bytes owed, the next ones are not a request.
         parked.usual_head = known if keep_alive and not owed else None
@@ -269,14 +278,15 @@ class Doorkeeper:
         return True
 
     def _refuse(self, parked: _Parked, owed: int, now: float, *, keep_alive: bool) -> None:
+        assert parked.busy_answer is not None
         parked.owed = owed if keep_alive else ALL_BYTES
-        _send_now(parked.socket, self._answer.make(keep_alive=keep_alive), is_last=not keep_alive)
+        _send_now(parked.socket, parked.busy_answer.make(keep_alive=keep_alive), is_last=not keep_alive)
         self.admission.note_shed(1)
         parked.visitor.note_turned_away(now, keep_alive=keep_alive)
 
-    def _judge(self, incoming: Incoming, data: bytes) -> tuple[int, bool] | None:
-        """For a plain request: how many bytes of its body are not in `data`, and whether its connection is kept. None
-        for all others."""
+    def _judge(self, incoming: Incoming, data: bytes) -> tuple[int, bool, BusyAnswer] | None:
+        """For a plain request: how many bytes of its body are not in `data`, whether its connection is kept, and its
+        refusal. None for all others."""
         try:
             found = incoming.find_head(data)
         except Refused:
@@ -288,18 +298,20 @@ class Doorkeeper:
             return None
         # A handshake is never the known head, and one that is too large leaves none.
         known = incoming.known_head
-        is_plain = None if known is None else known.is_plain
-        if is_plain is None:
-            is_plain = self._is_plain(head)
+        if known is not None and known.is_judged:
+            answer = known.busy_answer
+        else:
+            answer = self._find_refusal(head)
             if known is not None:
-                known.is_plain, known.may_wait = is_plain, self._door.may_wait(head.headers)
+                known.is_judged, known.busy_answer = True, answer
+                known.may_wait = self._door.may_wait(head.headers)
         owed = end + head.length - len(data)
-        return (owed, head.keep_alive) if is_plain and 0 <= owed <= DISCARD_BYTES else None
+        return None if answer is None or not 0 <= owed <= DISCARD_BYTES else (owed, head.keep_alive, answer)
 
-    def _is_plain(self, head: HttpHead) -> bool:
-        """Whether requests with such a head may be refused here. Their length makes no difference."""
+    def _find_refusal(self, head: HttpHead) -> BusyAnswer | None:
+        """The answer to requests with such a head, if they may be refused here. Their length makes no difference."""
         is_usual = (head.version == "1.1" or not head.keep_alive) and not head.expects_continue
-        return is_usual and self._door.covers(head.method, head.path)
+        return self._door.find_refusal(head.method, head.path, head.headers) if is_usual else None
 
     # ── the line ─────────────────────────────────────────────────────────────────────────────────────────────────────
 

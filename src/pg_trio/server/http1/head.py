@@ -15,13 +15,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote
 from weakref import WeakValueDictionary
 
 from httptools import HttpParserError, HttpParserInvalidMethodError, HttpParserUpgrade, HttpRequestParser
 
 from pg_trio.server.http1.types import HeaderList
+
+if TYPE_CHECKING:
+    from pg_trio.server.http1.busy_answer import BusyAnswer
 
 # RFC 9110 section 4.1 asks for at least 8,000 octets; nginx and Apache stop at 8 KiB.
 MAX_TARGET_BYTES = 8 * 1024
@@ -93,15 +96,17 @@ class KnownHead:
         "_head",
         "_length_at",
         "_other_bytes",
-        "is_plain",
+        "busy_answer",
+        "is_judged",
         "may_wait",
     )
 
     def __init__(self, data: bytes, head: HttpHead) -> None:
         self._head = head
-        # Whether the doorkeeper may refuse such requests, and let them wait; None until it has judged one.
-        self.is_plain: bool | None = None
-        self.may_wait = False
+        # Whether the doorkeeper has judged such requests: its refusal, where it may refuse them, and whether they may
+        # wait there.
+        self.is_judged = self.may_wait = False
+        self.busy_answer: BusyAnswer | None = None
         self._before, self._digits, self._behind, self._length_at, self._digits_end = data, b"", b"", -1, 0
         if (field := _LENGTH_FIELD.search(data)) is not None:
             self._before, self._digits, self._behind = data[: field.start(1)], field[1], data[field.end(1) :]

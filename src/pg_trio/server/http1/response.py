@@ -18,9 +18,9 @@ import time
 from collections.abc import Mapping
 from email.utils import formatdate
 from http import HTTPStatus
-from uuid import UUID, uuid4
+from uuid import UUID
 
-from pg_trio.errors import GatewayError, Overloaded, error_body
+from pg_trio.errors import GatewayError, error_body
 from pg_trio.server.http1.types import Message
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -167,6 +167,11 @@ def _read_length(declared: bytes) -> int:
     return int(declared)
 
 
+def status_line_of(status: int) -> bytes:
+    """The first line of an answer."""
+    return _STATUS_LINES.get(status) or _make_status_line(status)
+
+
 def _make_status_line(status: object) -> bytes:
     if not isinstance(status, int) or not 200 <= status <= 599:
         raise ResponseMisuse("status is not an integer from 200 to 599")
@@ -196,37 +201,6 @@ def refusal(status: int, text: str, request_id: UUID) -> bytes:
 def closing_error(error: GatewayError, request_id: UUID) -> bytes:
     """The same for a deliberate error."""
     return _closing_answer(error.status, error.headers(), error_body(error), request_id)
-
-
-class BusyAnswer:
-    """The whole answer to a refused request, built from parts that are made once."""
-
-    def __init__(self, retry_after_s: int) -> None:
-        error = Overloaded(retry_after_s)
-        body = error_body(error)
-        start = _STATUS_LINES[error.status] + b"content-type: application/json\r\ncontent-length: %d\r\n" % len(body)
-        more = b"".join([f"{name.lower()}: {value}\r\n".encode("ascii") for name, value in error.headers().items()])
-        # The first half of an id is random, the second counts up from a random number: a fifth of the cost of a UUID.
-        first = uuid4()
-        self._start = start + more + f"x-request-id: {str(first)[:24]}".encode("ascii")
-        self._body = body
-        self._end = b""
-        self._number = first.node
-
-    def renew_date(self) -> None:
-        """Let what `make_next` makes tell the present time."""
-        self._end = b"\r\n%b\r\n%b" % (http_date(), self._body)
-
-    def make_next(self) -> bytes:
-        """The bytes for one request, with an `x-request-id` of its own, where the connection is kept."""
-        self._number = number = (self._number + 1) & 0xFFFFFFFFFFFF
-        return b"%b%012x%b" % (self._start, number, self._end)
-
-    def make(self, *, keep_alive: bool) -> bytes:
-        """The same for any connection, now."""
-        self.renew_date()
-        data = self.make_next()
-        return data if keep_alive else data[: -len(self._body) - 2] + b"connection: close\r\n\r\n" + self._body
 
 
 def _closing_answer(status: int, headers: Mapping[str, str], body: bytes, request_id: UUID) -> bytes:

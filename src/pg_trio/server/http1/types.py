@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from attrs import field, frozen
 
 from pg_trio.domain.verdict import Verdict
+
+if TYPE_CHECKING:
+    from pg_trio.server.http1.busy_answer import BusyAnswer
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
@@ -68,12 +71,13 @@ class LoadGate(Protocol):
 class Door:
     """An application's permission to refuse its requests for it; in its lifespan's state under `DOOR`.
 
-    `covers` says whether requests with this method and raw path may be refused. `note_leaving` is called once the
-    gateway is about to stop: from then on it is not ready.
+    `find_refusal` gives the answer to requests with this method, raw path and headers for which there is no room; None
+    if only the application may refuse them. `note_leaving` is called once the gateway is about to stop: from then on it
+    is not ready.
     """
 
     admission: LoadGate
-    covers: Callable[[str, bytes], bool]
+    find_refusal: Callable[[str, bytes, HeaderList], BusyAnswer | None]
     note_leaving: Callable[[], None] = lambda: None
     # Whether requests with these headers may wait at the door: no limit of the client's own can pass there.
     may_wait: Callable[[HeaderList], bool] = lambda headers: True
