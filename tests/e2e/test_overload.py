@@ -166,3 +166,37 @@ async def test_rows_say_how_many_were_turned_away(nursery: trio.Nursery, tmp_pat
     counts = [int(row["error"].removesuffix(".").rpartition(" ")[2]) for row in rows]
     assert {503} == {row["status"] for row in rows}
     assert 3 == sum(counts)
+
+
+@pytest.mark.parametrize("server", SERVERS)
+@pytest.mark.parametrize(
+    ("route", "body"),
+    [
+        ("ok", {"message": "Hi"}),
+        ("v1/chat/completions", {"model": "ok", "messages": [{"role": "user", "content": "Hi"}]}),
+        ("v1/embeddings", {"model": "ok", "input": "Hi"}),
+    ],
+)
+async def test_limit_that_passes_in_line_costs_no_call(
+    nursery: trio.Nursery, tmp_path: Path, server: str, route: str, body: dict[str, object]
+) -> None:
+    patient = CONFIGURATION.replace("admission_wait_ms = 100", "admission_wait_ms = 60000")
+    gateway = await start_gateway(nursery, tmp_path, patient, server)
+    gateway.simulator.behave("busy", "fault=stall")
+    admission = gateway.app.extensions["pg_trio"].gateway.pipeline.admission
+    answers = []
+
+    async def ask() -> None:
+        answers.append(await gateway.call(route, body, ("x-stainless-read-timeout", "0.001")))
+
+    with trio.fail_after(20):
+        async with trio.open_nursery() as late, trio.open_nursery() as busy:
+            busy.start_soon(gateway.call, "busy")
+            await gateway.simulator.wait_request(1)
+            late.start_soon(ask)
+            while admission.verdict is Verdict.ADMIT:  # noqa: ASYNC110  # the gateway's own clock is waited for
+                await trio.sleep(0.01)
+            busy.cancel_scope.cancel()
+
+    assert [504] == [answer.status for answer in answers]
+    assert 1 == gateway.simulator.received_count

@@ -19,6 +19,8 @@ import math
 import re
 from collections.abc import Sequence
 
+import trio
+
 from pg_trio.domain.call import RequestHead
 from pg_trio.domain.project import Endpoint
 from pg_trio.errors import BadRequest, BodyTooSlow, DeadlineExceeded
@@ -80,18 +82,23 @@ class RequestDeadline(Deadline):
 
     def start(self, endpoint: Endpoint) -> None:
         """The endpoint is known: its deadline holds from here on. Raises BadRequest if the client's is malformed."""
-        head = self._head
-        if head.timeout_ms and self._client_ms is None:
+        if self._head.timeout_ms and self._client_ms is None:
             raise BadRequest("X-PG-Timeout-Ms must be one whole number of milliseconds, 1 or more.")
         limit_ms = endpoint.deadline_ms
         if self._limit_ms is not None:
             limit_ms = min(limit_ms, self._limit_ms)
         self._limit_ms = limit_ms
-        self.move(head.head_at + limit_ms / 1000)
+        self.move(self._head.head_at + limit_ms / 1000)
 
     def start_stream(self, endpoint: Endpoint) -> None:
-        """The answer is streamed: its own, usually longer deadline replaces the endpoint's."""
-        self._move_to(min(endpoint.stream_deadline_ms, self._client_ms or endpoint.stream_deadline_ms))
+        """The answer is streamed: its own, usually longer deadline replaces the endpoint's.
+
+        Raises DeadlineExceeded if it passed already: no provider is called for a request that waited for too long.
+        """
+        limit_ms = min(endpoint.stream_deadline_ms, self._client_ms or endpoint.stream_deadline_ms)
+        self._move_to(limit_ms)
+        if trio.current_time() > self.at:
+            raise DeadlineExceeded(limit_ms)
 
     def hand_over(self) -> int:
         """Hand the deadline over to the relay of the stream; returns its milliseconds.

@@ -49,6 +49,7 @@ from pg_trio.errors import (
 )
 from pg_trio.ledger.node_health import Hedges
 from pg_trio.racing.attempt import AllFailed, Attempt, AttemptEnd, AttemptLimitPassed, Limits, Won
+from pg_trio.racing.deadline import DeadlinePassed
 from pg_trio.racing.hedge_budget import HedgeRules
 from pg_trio.racing.race import note_failure, race, race_alone, race_on
 from pg_trio.stages.provider_call.call_plan import CallPlan, Pacing, make_plan
@@ -105,14 +106,18 @@ class ProviderCall:
 
         A lone candidate that is well is asked without a race; one begins once this try has failed.
 
-        Raises ProviderCallFailed, ProviderDisabled, NoFitCandidate or Overloaded.
+        Raises ProviderCallFailed, ProviderDisabled, NoFitCandidate or Overloaded; DeadlinePassed before anything is
+        asked, if the request has waited for too long already (the caller's Deadline makes it its own error).
         """
         now = trio.current_time()
-        permit = None
-        if plan.is_straight and prompt.native is None and not plan.is_picky:
-            candidate = plan.candidates[0]
-            permit = self.memory.breakers.begin_closed(candidate)
-        if permit is None:
+        if now > ends_at:
+            raise DeadlinePassed
+        if (
+            not plan.is_straight
+            or prompt.native is not None
+            or plan.is_picky
+            or (permit := self.memory.breakers.begin_closed(candidate := plan.candidates[0])) is None
+        ):
             return await self._ask_in_race(plan, prompt, Asked(prompt.tools, ends_at, attempts, now))
         if self._hedges is not None:
             self._hedges.deposit()
@@ -161,6 +166,8 @@ class ProviderCall:
         _check_is_on(plan)
         plan = leave_out(plan, step.why_unfit, attempts)
         asked = Asked((), ends_at, attempts, trio.current_time())
+        if asked.now > ends_at:
+            raise DeadlinePassed
         return await self._race(self._make_runner(plan, plan.answers, asked, step.fetch, WHOLE))
 
     async def open_stream(
