@@ -1,4 +1,4 @@
-"""One key, a hundred requests at once, four workers; and the worker that answers is killed."""
+"""One key, a hundred requests at once, four workers; and the worker that answers is killed, or stopped for 5 s."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ import h11
 import pytest
 import trio
 
+from tests.faults.test_resumed_streams import find_socket, sockets_of
 from tests.support.gateway import PROJECT, endpoint
 from tests.support.processes import Served, wait_until
 from tests.support.site import Site, make_site
-from tests.support.wire import HttpResponse, bearer, post, send_raw
+from tests.support.wire import HttpResponse, bearer, post, read_response, send_raw
 
 WORKERS = 4
 REQUESTS = 100
@@ -139,3 +140,52 @@ async def test_later_request_finds_a_killed_workers_key_free(site: Site, nursery
     assert [200, 200] == [answer.status for answer in answers]
     assert [None, "true"] == [answer.headers.get("idempotent-replayed") for answer in answers]
     assert 0 == await served.stop()
+
+
+@pytest.mark.parametrize("stopped", ["maker", "joiner"])
+async def test_stopped_worker_makes_no_second_call(site: Site, nursery: trio.Nursery, stopped: str) -> None:
+    """The first client leaves, and a request at another worker waits on; then one of both workers is stopped."""
+    site.simulator.behave("ask", "latency=10s")
+    served = await site.serve(nursery)
+    data = post(f"/api/{PROJECT}/ask", BODY, bearer(site.token), ("idempotency-key", "key-1"))
+
+    with trio.fail_after(PATIENCE_S):
+        first = await trio.open_tcp_stream("127.0.0.1", served.port)
+        await first.send_all(data)
+        await site.simulator.wait_request(1)
+        maker = worker_of(site, first)
+        joined, joiner = await join_elsewhere(served, site, data, maker)
+        # Until the maker knows that it waits, and then that the first one has left.
+        await trio.sleep(1.5)
+        await first.aclose()
+        await trio.sleep(1)
+        pid = {"maker": maker, "joiner": joiner}[stopped]
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            await trio.sleep(5)
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        answer = await read_response(joined)
+
+    assert (200, "true") == (answer.status, answer.headers.get("idempotent-replayed"))
+    assert 1 == len(site.simulator.requests)
+    await joined.aclose()
+    assert 0 == await served.stop()
+
+
+async def join_elsewhere(served: Served, site: Site, data: bytes, maker: int) -> tuple[trio.SocketStream, int]:
+    """A request that waits at another worker than the one that makes the answer, and that worker's pid."""
+    while True:
+        stream = await trio.open_tcp_stream("127.0.0.1", served.port)
+        while not (pid := worker_of(site, stream)):  # noqa: ASYNC110
+            await trio.sleep(0.01)
+        if pid != maker:
+            await stream.send_all(data)
+            return stream, pid
+        await stream.aclose()
+
+
+def worker_of(site: Site, stream: trio.SocketStream) -> int:
+    """The pid of the worker that has this connection; 0 if none has it yet."""
+    server_socket = find_socket(stream.socket.getsockname()[1])
+    return next((pid for pid in site.workers() if server_socket in sockets_of(pid)), 0)
