@@ -37,6 +37,19 @@ async def test_full_turns_away_again_and_again() -> None:
     assert [] == app.scopes
 
 
+async def test_refused_after_empty_line_is_idle() -> None:
+    """The line came in two parts. At its limit the connection is closed without an unasked 408."""
+    async with crowded(ServerSettings(idle_timeout_ms=200)) as (_, client):
+        for part in (ASK, b"\r", b"\n", ASK):
+            await client.send(part)
+            if part == ASK:
+                assert_turned_away(await client.read_answer())
+            await trio.testing.wait_all_tasks_blocked()
+        rest = await client.read_to_end()
+
+    assert b"" == rest
+
+
 async def test_room_serves_same_connection() -> None:
     async with crowded() as (app, client):
         await client.send(ASK)
