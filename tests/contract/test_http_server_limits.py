@@ -18,7 +18,7 @@ import trio.testing
 from attrs import evolve
 
 from pg_trio.config.settings import ServerSettings
-from pg_trio.server.http1 import connection, lane, parting
+from pg_trio.server.http1 import connection, lane, parting, socket_calls
 from pg_trio.server.http1.lane import Lane
 from pg_trio.server.http1.types import Receive, Scope, Send
 from tests.support.http_servers import ProbeApp, RawClient, answer, ask, connected, echo, read_body, request, serving
@@ -559,7 +559,7 @@ async def test_drain_closes_idle_at_once() -> None:
 async def test_drain_closes_idle_behind_empty_line(monkeypatch: pytest.MonkeyPatch, parts: list[bytes]) -> None:
     """Some clients end a body with one: the connection is as idle as without it."""
     shutdown, heard = trio.Event(), []
-    receive = connection.receive_bytes
+    receive = socket_calls.receive_bytes
 
     async def receive_and_tell(sock: socket.socket) -> bytes:
         data = await receive(sock)
