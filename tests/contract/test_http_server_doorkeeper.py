@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from base64 import b64encode
 from uuid import UUID
 
@@ -35,6 +36,44 @@ async def test_full_turns_away_again_and_again() -> None:
     assert 3 == len({answer.headers["x-request-id"] for answer in answers})
     assert 3 == app.gate.shed
     assert [] == app.scopes
+
+
+@pytest.mark.parametrize("refused_before", [0, 2])
+async def test_refusals_before_drain_end_connections(monkeypatch: pytest.MonkeyPatch, refused_before: int) -> None:
+    """Once the gateway is about to stop, a client shall come back by another connection."""
+    lanes: list[Lane] = []
+    turn_away = Lane.turn_away
+
+    def note_lane(lane: Lane, sock: socket.socket) -> bool:
+        lanes.append(lane)
+        return turn_away(lane, sock)
+
+    monkeypatch.setattr(Lane, "turn_away", note_lane)
+    async with crowded() as (_, client):
+        for _ in range(refused_before):
+            await client.send(ASK)
+            assert "connection" not in (await client.read_answer()).headers
+        await trio.testing.wait_all_tasks_blocked()
+        lanes[0].leave()
+        await client.send(ASK)
+        answer = await client.read_answer()
+        rest = await client.read_to_end()
+
+    assert_turned_away(answer)
+    assert ("close", b"") == (answer.headers["connection"], rest)
+
+
+async def test_refused_after_empty_line_is_idle() -> None:
+    """The line came in two parts. At its limit the connection is closed without an unasked 408."""
+    async with crowded(ServerSettings(idle_timeout_ms=200)) as (_, client):
+        for part in (ASK, b"\r", b"\n", ASK):
+            await client.send(part)
+            if part == ASK:
+                assert_turned_away(await client.read_answer())
+            await trio.testing.wait_all_tasks_blocked()
+        rest = await client.read_to_end()
+
+    assert b"" == rest
 
 
 async def test_room_serves_same_connection() -> None:

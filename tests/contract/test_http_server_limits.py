@@ -18,7 +18,7 @@ import trio.testing
 from attrs import evolve
 
 from pg_trio.config.settings import ServerSettings
-from pg_trio.server.http1 import connection, lane, parting
+from pg_trio.server.http1 import connection, lane, parting, socket_calls
 from pg_trio.server.http1.lane import Lane
 from pg_trio.server.http1.types import Receive, Scope, Send
 from tests.support.http_servers import ProbeApp, RawClient, answer, ask, connected, echo, read_body, request, serving
@@ -550,6 +550,47 @@ async def test_drain_closes_idle_at_once() -> None:
         await client.send(request(method="POST", body=b"abc"))
         await client.read_answer()
         shutdown.set()
+        rest = await client.read_to_end()
+
+    assert b"" == rest
+
+
+@pytest.mark.parametrize("parts", [[b"\r\n"], [b"\r", b"\n"]], ids=["at once", "in two parts"])
+async def test_drain_closes_idle_behind_empty_line(monkeypatch: pytest.MonkeyPatch, parts: list[bytes]) -> None:
+    """Some clients end a body with one: the connection is as idle as without it."""
+    shutdown, heard = trio.Event(), []
+    receive = socket_calls.receive_bytes
+
+    async def receive_and_tell(sock: socket.socket) -> bytes:
+        data = await receive(sock)
+        heard.append(data)
+        return data
+
+    monkeypatch.setattr(connection, "receive_bytes", receive_and_tell)
+    body, *later = [b"body" + parts[0], *parts[1:]]
+    async with serving("lane", ProbeApp(echo), limits(), shutdown=shutdown) as port, connected(port) as client:
+        await client.send(request(method="POST", body=b"body").removesuffix(b"body") + body)
+        assert 200 == (await client.read_answer()).status
+        for part in later:
+            await client.send(part)
+            with trio.fail_after(10):
+                while heard[-1] != part:
+                    await trio.lowlevel.checkpoint()
+        shutdown.set()
+        with trio.fail_after(10):
+            rest = await client.read_to_end()
+
+    assert b"" == rest
+
+
+async def test_empty_line_is_no_head_that_is_late() -> None:
+    """A connection that sent one gets no unasked 408 when its idle limit passes."""
+    async with serving("lane", ProbeApp(echo), limits(idle_timeout_ms=100)) as port, connected(port) as client:
+        await client.send(request())
+        await client.read_answer()
+        await client.send(b"\r")
+        await trio.testing.wait_all_tasks_blocked()
+        await client.send(b"\n")
         rest = await client.read_to_end()
 
     assert b"" == rest

@@ -122,7 +122,7 @@ class LaneConnection:
 
         A client that has sent nothing yet may be about to: it gets the time limit of a head, not the whole drain.
         """
-        if self._phase is Phase.IDLE and not has_arrived(self._socket):
+        if self._phase is Phase.IDLE and not self.incoming.data and not has_arrived(self._socket):
             self._end("the server is draining")
         elif self.waits:
             self.deadline = min(self.deadline, trio.current_time() + self._lane.head_s)
@@ -206,25 +206,25 @@ class LaneConnection:
             if not await self._serve(head):
                 return
             self._exchange = None
-            if not self.incoming.data:
-                self._phase = Phase.IDLE
-                if self._lane.draining:
-                    self.note_draining()
-            else:
-                self._phase = Phase.NEW
+            self._phase = Phase.IDLE
+            if self.incoming.data:
                 # The next request came with this one: others first.
                 await trio.lowlevel.checkpoint()
+            elif self._lane.draining:
+                self.note_draining()
 
     async def _receive_head(self) -> HttpHead | None:
         """The next request's head, or None if there is none: the client closed, or speaks HTTP/2."""
         self.deadline = trio.current_time() + self._lane.idle_s
         incoming = self.incoming
-        while not incoming.data or (head := incoming.take_head()) is None:
+        while True:
             if incoming.data:
+                if (head := incoming.take_head()) is not None:
+                    break
                 if incoming.is_http2:
                     self._phase = Phase.HANDED_OVER
                     return None
-                self._start_head_clock()
+                self._note_part_of_head()
             # The connection may have ended just when the data came. Then the next wait would be cancelled.
             if not await self._receive_more() or self._phase in OVER:
                 return None
@@ -245,9 +245,17 @@ class LaneConnection:
         incoming.data += data
         return bool(data)
 
-    def _start_head_clock(self) -> None:
-        """From a head's first byte on, one limit holds for the whole head, even if bytes keep coming."""
-        if self._phase in WAITING:
+    def _note_part_of_head(self) -> None:
+        """From a head's first byte on, one limit holds for the whole head, even if bytes keep coming. Empty lines,
+        which `incoming` drops, are no part of it: after them the connection is as idle as before."""
+        if not self.incoming.data:
+            if self._phase is Phase.HEAD:
+                # Without a known head there was no request yet, or one too large to keep: a drain gives it more time.
+                self._phase = Phase.NEW if self.incoming.known_head is None else Phase.IDLE
+            self.deadline = trio.current_time() + self._lane.idle_s
+            if self._lane.draining:
+                self.note_draining()
+        elif self._phase in WAITING:
             self._phase = Phase.HEAD
             self.deadline = trio.current_time() + self._lane.head_s
 

@@ -109,7 +109,7 @@ class Doorkeeper:
         self._epoll.register(self._bell, select.EPOLLIN | select.EPOLLET)
         # Handed over in the last pass; the application may not have queued them yet.
         self._handed_over = 0
-        self.draining = False
+        self.draining = self._leaving = False
 
     def __enter__(self) -> Self:
         return self
@@ -123,6 +123,12 @@ class Doorkeeper:
     def is_needed(self) -> bool:
         """Whether requests must wait or be refused."""
         return self.admission.verdict is not Verdict.ADMIT
+
+    def leave(self) -> None:
+        """The gateway is about to stop: from now on each refusal ends its connection."""
+        self._leaving = True
+        for parked in (*self._parked.values(), *self._line):
+            parked.usual_head = None
 
     # ── one connection ───────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -151,7 +157,7 @@ class Doorkeeper:
     async def wait(self, visitor: WaitingClient, sock: socket.socket) -> bool:
         """Wait here for the next bytes to serve, which `incoming` has then. False if none come."""
         parked, known = _Parked(visitor, sock, trio.lowlevel.current_task()), visitor.incoming.known_head
-        if known is not None and known.busy_answer is not None and known.keep_alive:
+        if known is not None and known.busy_answer is not None and known.keep_alive and not self._leaving:
             parked.usual_head = known
         return await self._park(parked)
 
@@ -261,6 +267,7 @@ class Doorkeeper:
         if judged is None:
             return False
         owed, keep_alive, parked.busy_answer = judged
+        keep_alive = keep_alive and not self._leaving
         known = parked.visitor.incoming.known_head
         # With bytes owed, the next ones are not a request.
         parked.usual_head = known if keep_alive and not owed else None

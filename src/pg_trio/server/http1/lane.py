@@ -120,6 +120,8 @@ class Lane:
         self.leaving = True
         if self._door is not None:
             self._door.note_leaving()
+        if self.doorkeeper is not None:
+            self.doorkeeper.leave()
 
     def drain(self) -> None:
         """From now on answers say `connection: close`; connections that wait for another request close at once."""

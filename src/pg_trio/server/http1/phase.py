@@ -16,7 +16,7 @@ class Phase(Enum):
     IN_LINE = "in line"  # a whole request is here, and waits until the application has room
     SERVING = "serving"  # a request is with the application
     DESERTED = "deserted"  # the client left after its answer was written; the application may finish
-    IDLE = "idle"  # at least one request was served and no other has begun: closing costs the client nothing
+    IDLE = "idle"  # at least one request was served: closing costs the client nothing, if no byte of another is here
     LINGERING = "lingering"  # the last answer is sent; the server waits for the client to close
     HANDED_OVER = "handed over"  # HTTP/2 or a WebSocket: another protocol owns the socket from here on
     ENDED = "ended"  # a limit, the drain or an error: the application may send nothing more
