@@ -64,7 +64,9 @@ async def test_provider_is_not_blamed_for_a_pause_of_ours(nursery: trio.Nursery,
     simulator.behave("talk")
     await ask(after)
 
-    assert ({504} if slug == "lone" else {200}) == {one.status for one in during}
+    statuses = {one.status for one in during}
+    # On a busy machine, some may have their answer before the pause.
+    assert ({504} <= statuses <= {200, 504}) if slug == "lone" else {200} == statuses
     assert 200 == after[0].status, served.output
     assert ["talk"] * (CALLS + 1) == [one.model for one in simulator.requests]
     assert 0 == await served.stop()
