@@ -56,8 +56,7 @@ JOIN_SHARE = 1 / 4
 # needs. A queue that forms within CALM_S after another one continues it: CoDel's interval.
 PRESSED_JOIN_S, PRESSED_SHARE, CALM_S = 0.1, 1 / 2, 0.1
 # The same while more are refused than start: then there is always one to serve, and a queue need only last from one
-# pass to the next. It ends once the refused are half of the started: what a crowd of clients that wait for each other
-# sends must not be judged by what its shorter queue refused.
+# pass to the next. It ends once the refused are half of the started, so that it does not come and go.
 FLOODED_JOIN_S, DEMAND_EVERY_S = 0.02, 0.25
 TELL_EVERY_S = 1.0
 
