@@ -6,6 +6,7 @@ import socket
 import ssl
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TypeAlias
 
@@ -90,6 +91,13 @@ class Certificates:
         context = client_context()
         context.load_verify_locations(str(self.certificate))
         return context
+
+
+@pytest.fixture
+def stack() -> Iterator[ExitStack]:
+    """What is open until the test's end, and its nursery's: files that workers share."""
+    with ExitStack() as opened:
+        yield opened
 
 
 @pytest.fixture(scope="session")

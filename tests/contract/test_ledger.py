@@ -4,7 +4,7 @@ in it when it is cancelled at any of its steps."""
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from decimal import Decimal
 from pathlib import Path
@@ -82,14 +82,12 @@ def maker(request: pytest.FixtureRequest) -> MakeBooks | Servers:
 
 
 @pytest.fixture
-async def books(maker: MakeBooks | Servers, tmp_path: Path, nursery: trio.Nursery) -> AsyncIterator[Books]:
-    with ExitStack() as stack:
-        if isinstance(maker, Servers):
-            redis = await open_redis_ledger(nursery, maker.redis, stack, tmp_path)
-            postgres = await open_postgres_ledger(nursery, maker.postgres_url, stack, tmp_path)
-            yield Books(redis.buckets, postgres.spend, redis.permits)
-        else:
-            yield maker(stack, tmp_path)
+async def books(maker: MakeBooks | Servers, tmp_path: Path, nursery: trio.Nursery, stack: ExitStack) -> Books:
+    if not isinstance(maker, Servers):
+        return maker(stack, tmp_path)
+    redis = await open_redis_ledger(nursery, maker.redis, stack, tmp_path)
+    postgres = await open_postgres_ledger(nursery, maker.postgres_url, stack, tmp_path)
+    return Books(redis.buckets, postgres.spend, redis.permits)
 
 
 # ── the contract ─────────────────────────────────────────────────────────────────────────────────────────────────────

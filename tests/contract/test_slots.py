@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from contextlib import ExitStack, closing
 from pathlib import Path
 from random import Random
@@ -28,24 +28,22 @@ Hire = Callable[[int, int], Awaitable[list[Slots]]]
 
 @pytest.fixture(params=["process", "workers", "nodes"])
 async def hire(
-    request: pytest.FixtureRequest, nursery: trio.Nursery, redis: RedisServer, tmp_path: Path
-) -> AsyncIterator[Hire]:
-    with ExitStack() as stack:
+    request: pytest.FixtureRequest, nursery: trio.Nursery, redis: RedisServer, stack: ExitStack, tmp_path: Path
+) -> Hire:
+    def open_worker() -> CallLeases:
+        segment = stack.enter_context(closing(open_segment(tmp_path / "shared.mem", slots=1024)))
+        return CallLeases(LeaseBook(stack.enter_context(closing(SharedSpend(segment)))))
 
-        def open_worker() -> CallLeases:
-            segment = stack.enter_context(closing(open_segment(tmp_path / "shared.mem", slots=1024)))
-            return CallLeases(LeaseBook(stack.enter_context(closing(SharedSpend(segment)))))
+    async def hire_two(limit: int, queue_limit: int = 100) -> list[Slots]:
+        rules = SlotRules(limit, queue_limit, shed_age_s=LONG_S)
+        if request.param == "process":
+            return [Slots(rules)] * 2
+        if request.param == "workers":
+            return [SharedSlots(rules, open_worker(), KEY) for _ in range(2)]
+        nodes = [await open_redis_ledger(nursery, redis, stack, tmp_path, name=name) for name in ("gw-1", "gw-2")]
+        return [LeasedSlots(rules, node.slots, KEY) for node in nodes]
 
-        async def hire_two(limit: int, queue_limit: int = 100) -> list[Slots]:
-            rules = SlotRules(limit, queue_limit, shed_age_s=LONG_S)
-            if request.param == "process":
-                return [Slots(rules)] * 2
-            if request.param == "workers":
-                return [SharedSlots(rules, open_worker(), KEY) for _ in range(2)]
-            nodes = [await open_redis_ledger(nursery, redis, stack, tmp_path, name=name) for name in ("gw-1", "gw-2")]
-            return [LeasedSlots(rules, node.slots, KEY) for node in nodes]
-
-        yield hire_two
+    return hire_two
 
 
 async def test_limit_is_of_all_users(hire: Hire) -> None:

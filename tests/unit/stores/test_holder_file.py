@@ -19,9 +19,13 @@ from pg_trio.stages.budget import month_of
 from pg_trio.stores.holder_file import FILE_NAME, WATCH_EVERY_S, HolderFile
 from pg_trio.stores.store_protocols import LogBook
 
-MONTH = month_of(time.time())
 MINUTE = ((1, 60.0),)
 PATIENCE_S = 10
+
+
+def this_month() -> int:
+    """Looked up each time: a test run may begin in another one."""
+    return month_of(time.time())
 
 
 def key_of(number: int) -> bytes:
@@ -56,7 +60,7 @@ async def holders(tmp_path: Path) -> AsyncIterator[HolderFile]:
 def use(books: HolderBooks, number: int) -> None:
     books.buckets.take_nowait(key_of(number), MINUTE, 0.0)
     books.leases.acquire_nowait(b"c" + key_of(number), 1)
-    books.spend.reserve_nowait(key_of(number), MONTH, 1, 10)
+    books.spend.reserve_nowait(key_of(number), this_month(), 1, 10)
 
 
 def fill(books: HolderBooks) -> int:
@@ -97,7 +101,7 @@ async def test_full_file_takes_no_new_holder(holders: HolderFile, monkeypatch: p
     assert used >= 100
     assert [True, True, False] == rooms
     # What counts goes on counting.
-    assert (0, 1) == books.spend.reserve_nowait(key_of(0), MONTH, 10, 10)
+    assert (0, 1) == books.spend.reserve_nowait(key_of(0), this_month(), 10, 10)
     assert books.leases.acquire_nowait(b"c" + key_of(0), 1) is False
 
 
@@ -106,7 +110,7 @@ async def test_new_file_begins_with_the_logs_spend(tmp_path: Path) -> None:
 
     books = await file.open()
 
-    assert (7, 0) == books.spend.reserve_nowait(key_of(1), MONTH, 5, 10)
+    assert (7, 0) == books.spend.reserve_nowait(key_of(1), this_month(), 5, 10)
     file.close()
 
 
@@ -115,7 +119,7 @@ async def test_more_spend_than_room_keeps_the_largest(tmp_path: Path, caplog: py
 
     books = await file.open()
 
-    assert (3_000, 0) == books.spend.reserve_nowait(key_of(3_000), MONTH, 1, 3_000)
+    assert (3_000, 0) == books.spend.reserve_nowait(key_of(3_000), this_month(), 1, 3_000)
     assert "raise gateway.client_subjects" in caplog.text
     file.close()
 
