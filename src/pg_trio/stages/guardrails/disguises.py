@@ -335,7 +335,7 @@ PLAIN_STEPS = (CASE, SPACES)
 _ASCII_SUSPECTS = (
     _MAYBE_BASE64,
     r"(?:\b|_)[A-Za-z][ ._*|/~+\-][A-Za-z][ ._*|/~+\-][A-Za-z](?:\b|_)",
-    # A digit or a sign inside a word, at its start, at its end. An exclamation mark at the end is one.
+    # A digit or a sign inside a word, at its start, at its end. Exclamation marks alone at the end are none.
     r"[A-Za-z][013457@$!][0-9@$!]*[A-Za-z]|(?:\A|[^0-9A-Za-z@$!])[013457@$]+[A-Za-z][0-9@$!]*[A-Za-z]"
     r"|[A-Za-z]{2}(?:![0-9@$!]*[0-9@$]|[013457@$])",
 )
