@@ -358,6 +358,40 @@ async def test_newcomers_are_turned_away_unmet() -> None:
     assert [] == app.scopes
 
 
+async def test_no_more_newcomers_are_met_than_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those who come in one pass: each takes the room that it was let in for."""
+    met_sockets: list[socket.socket] = []
+    serve_socket = Lane.serve_socket
+
+    async def note_socket(lane: Lane, sock: socket.socket) -> None:
+        met_sockets.append(sock)
+        await serve_socket(lane, sock)
+
+    monkeypatch.setattr(Lane, "serve_socket", note_socket)
+    last = request("/api/x", "Connection: close", method="POST", body=b"question")
+
+    async with crowded() as (app, met):
+        await met.send(ASK)
+        assert_turned_away(await met.read_answer())
+        address = met.stream.socket.getpeername()
+        app.gate.form_line(room=2)
+        # All have sent their requests before the server accepts the first of them.
+        newcomers = [socket.create_connection(address, timeout=10) for _ in range(5)]
+        for newcomer in newcomers:
+            newcomer.sendall(last)
+        await app.gate.wait_line(2)
+        app.gate.starts = 2
+        answers = []
+        for newcomer in newcomers:
+            newcomer.setblocking(False)
+            stream = trio.SocketStream(trio.socket.from_stdlib_socket(newcomer))
+            answers.append(await RawClient(stream).read_answer())
+            await stream.aclose()
+
+    assert [200, 200, 503, 503, 503] == sorted(answer.status for answer in answers)
+    assert 1 + 2 == len(met_sockets)
+
+
 @pytest.mark.parametrize(
     "served",
     [

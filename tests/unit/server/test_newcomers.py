@@ -100,10 +100,34 @@ def test_nobody_is_turned_away_with_room_or_draining(
 ) -> None:
     client, newcomer = pair
     client.sendall(LAST)
-    gate.verdict, doorkeeper.draining = verdict, draining
+    gate.verdict, gate.room, doorkeeper.draining = verdict, 1, draining
 
     assert not doorkeeper.turn_away_newcomer(newcomer)
     assert LAST == newcomer.recv(65536)
+
+
+def test_let_in_take_room_before_they_are_asked(
+    doorkeeper: Doorkeeper, gate: Gate, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    """Else all that come together are let in where there is room for one."""
+    client, newcomer = pair
+    client.sendall(LAST)
+    gate.verdict, gate.room, doorkeeper.coming = Verdict.QUEUE, 2, 2
+
+    assert doorkeeper.turn_away_newcomer(newcomer)
+
+    assert read_to_end(client).startswith(b"HTTP/1.1 503 ")
+
+
+def test_client_that_left_is_refused_like_the_others(
+    doorkeeper: Doorkeeper, gate: Gate, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    client, newcomer = pair
+    client.sendall(LAST)
+    client.close()
+
+    assert doorkeeper.turn_away_newcomer(newcomer)
+    assert (-1, 1) == (newcomer.fileno(), gate.shed)
 
 
 @define(slots=True, eq=False)
@@ -154,9 +178,10 @@ def clients() -> Iterator[ExitStack]:
         yield stack
 
 
-def come(clients: ExitStack, listening: socket.socket, count: int) -> None:
-    for _ in range(count):
-        clients.enter_context(socket.create_connection(listening.getsockname(), PATIENCE_S))
+def come(clients: ExitStack, listening: socket.socket, count: int) -> socket.socket:
+    """Connect so many clients, one at least; the last of them."""
+    sockets = [socket.create_connection(listening.getsockname(), PATIENCE_S) for _ in range(count)]
+    return [clients.enter_context(sock) for sock in sockets][-1]
 
 
 def open_house(**settings: int) -> OpenConnections:
@@ -237,6 +262,26 @@ async def test_line_in_here_is_joined_at_once(nursery: trio.Nursery, listening: 
     come(clients, listening, MOST_AT_ONCE + 5)
 
     assert [MOST_AT_ONCE, 5] == await count_accepted_by_pass(nursery, listening, MOST_AT_ONCE + 5, has_queue=True)
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_DEFER_ACCEPT"), reason="Linux only")
+async def test_kernel_keeps_silent_clients_while_requests_wait(
+    nursery: trio.Nursery, listening: Listening, clients: ExitStack
+) -> None:
+    host, connections = Host(has_queue=True), open_house()
+    passes = Passes(connections)
+    trio.lowlevel.add_instrument(passes)
+    nursery.start_soon(accept_sockets, listening, connections, host, nursery)
+    deferred = []
+
+    for number in (1, 2):
+        come(clients, listening, 1).sendall(b"G")
+        await passes.wait_for(number)
+        deferred.append(bool(listening.getsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT)))
+        host.has_queue = False
+    nursery.cancel_scope.cancel()
+
+    assert [True, False] == deferred
 
 
 async def test_accepted_sockets_wait_for_nothing(

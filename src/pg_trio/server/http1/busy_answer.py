@@ -7,7 +7,7 @@ from itertools import count
 from typing import Self
 from uuid import UUID
 
-from pg_trio.server.http1.response import http_date, status_line_of
+from pg_trio.server.http1.response import status_line_of
 
 # Of a UUID's text: 24 characters stay, the other 12 are a number in hexadecimal digits.
 _ID_START = 24
@@ -26,8 +26,9 @@ class BusyAnswer:
         self._body = _split_at_id(body, request_id)
         # One bit less than there is room for: 2**47 answers later the digits would be 13.
         self._numbers = count(request_id.node >> 1)
-        # The answer without the number of its id, and the date that it has.
+        # The answer without the number of its id, for a connection that is kept and for one that ends, and their date.
         self._parts: list[bytes] = []
+        self._last_parts: list[bytes] = []
         self._date = b""
 
     def with_fields(self, fields: bytes) -> Self:
@@ -45,18 +46,18 @@ class BusyAnswer:
             self._renew_date(date)
         return (b"%012x" % next(self._numbers)).join(self._parts)
 
-    def make(self, *, keep_alive: bool) -> bytes:
-        """The bytes for one request on any connection."""
-        data = self.make_next(http_date())
-        if keep_alive:
-            return data
-        head, end, body = data.partition(b"\r\n\r\n")
-        return b"%b\r\nconnection: close%b%b" % (head, end, body)
+    def make_last(self, date: bytes) -> bytes:
+        """The same for one whose connection ends."""
+        if date is not self._date:
+            self._renew_date(date)
+        return (b"%012x" % next(self._numbers)).join(self._last_parts)
 
     def _renew_date(self, date: bytes) -> None:
         *before, last = self._head
         first, *behind = self._body
-        self._parts, self._date = [*before, b"%b%b\r\n%b" % (last, date, first), *behind], date
+        self._parts = [*before, b"%b%b\r\n%b" % (last, date, first), *behind]
+        self._last_parts = [*before, b"%b%bconnection: close\r\n\r\n%b" % (last, date, first), *behind]
+        self._date = date
 
 
 def _split_at_id(text: bytes, request_id: UUID) -> list[bytes]:

@@ -32,10 +32,10 @@ from pg_trio.server.http1.departures import has_arrived
 from pg_trio.server.http1.head import HttpHead, Refused
 from pg_trio.server.http1.incoming import Incoming
 from pg_trio.server.http1.lane_exchange import DISCARD_BYTES, LaneExchange
-from pg_trio.server.http1.parting import LINGER_S, part_with
+from pg_trio.server.http1.parting import LINGER_S, is_quiet, part_with
 from pg_trio.server.http1.phase import GONE, OVER, WAITING, Phase
 from pg_trio.server.http1.response import closing_error, refusal
-from pg_trio.server.http1.socket_calls import receive_bytes, reset_on_close
+from pg_trio.server.http1.socket_calls import end_sending, hold_back, receive_bytes, reset_on_close
 from pg_trio.server.websocket.upgrade import Upgrade
 
 if TYPE_CHECKING:
@@ -164,7 +164,8 @@ class LaneConnection:
         """Serve until either side ends the connection, or it becomes a WebSocket. Raises only outer cancellation."""
         try:
             with self._scope, errors_told(_log_bug), self.client:
-                await self._serve_requests()
+                if await self._lane.meet(self, self._socket):
+                    await self._serve_requests()
             if self._websocket is not None:
                 return Upgrade(self._detach(), self._websocket, self.incoming.take_websocket())
             if self._phase is Phase.HANDED_OVER:
@@ -289,7 +290,8 @@ class LaneConnection:
             logger.error("request %s: application gave %s %r no whole answer", request_id, head.method, head.path)
             return self._give_up(exchange, request_id)
         if exchange.response.closes:
-            await part_with(self._socket, self._parting)
+            if self.incoming.data or not exchange.is_last or not is_quiet(self._socket):
+                await part_with(self._socket)
             return False
         return not exchange.is_receiving and (exchange.body.ended or await self._discard_body(exchange))
 
@@ -316,8 +318,6 @@ class LaneConnection:
         except Refused:
             return False
         return True
-
-    # ── bytes ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def receive_body_bytes(self) -> bytes:
         """Bytes for the request's body: those read with its head, or the next ones. b"" once the client is gone."""
@@ -358,6 +358,12 @@ class LaneConnection:
             await self._fail_write()
         if sent < len(data):
             await self._write_rest(memoryview(data)[sent:])
+
+    async def write_last(self, data: bytes) -> None:
+        """The same for the last bytes on this connection: its end goes with them."""
+        hold_back(self._socket)
+        await self.write(data)
+        end_sending(self._socket)
 
     def write_now(self, data: bytes) -> bytes:
         """Hand the kernel what it takes at once, and return the rest. Raises OSError if the connection is over."""

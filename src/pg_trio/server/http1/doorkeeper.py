@@ -19,7 +19,7 @@ switches, and memory that no processor's cache holds (docs/decisions/007-overloa
    (HTTP/1.0, `Connection: close`: an nginx in front of the gateway by default), it is closed after a moment to read the
    answer.
 5. A new client whose only request has already arrived is refused before a connection object is made for it. The rest
-   is the kernel's work.
+   is the kernel's work. As many are let in as there is room for.
 6. A pass looks at LOOKS connections at most; the others wait in the kernel. So however many requests are refused, those
    that may start keep a part of the processor (Mogul and Ramakrishnan, "Eliminating receive livelock", 1996).
 7. While the server drains, no request is refused here: the usual answer ends the connection. Those in line are served.
@@ -54,6 +54,7 @@ ALL_BYTES = 1 << 62
 # capacity some 50 come in a pass. With 128, clients that open a connection for each request waited: each comes here up
 # to three times, with its request, with the rest of it and when it leaves.
 LOOKS = 512
+_PEEK = socket.MSG_PEEK | socket.MSG_DONTWAIT
 
 
 class WaitingClient(Protocol):
@@ -110,6 +111,9 @@ class Doorkeeper:
         # Handed over in the last pass; the application may not have queued them yet.
         self._handed_over = 0
         self.draining = self._leaving = False
+        # New clients that were let in and have not been asked for their request yet. They take room, too: otherwise all
+        # that come together get a connection object where there is room for one.
+        self.coming = 0
 
     def __enter__(self) -> Self:
         return self
@@ -135,24 +139,37 @@ class Doorkeeper:
     def turn_away_newcomer(self, sock: socket.socket) -> bool:
         """Count a new client. True if it was refused: it has its answer, and its socket is closed. If not, nothing was
         read from it."""
-        self.admission.newcomers += 1
-        if self.admission.verdict is not Verdict.REFUSE or self.draining:
+        admission, verdict = self.admission, self.admission.verdict
+        admission.newcomers += 1
+        if verdict is Verdict.ADMIT or self.draining or (verdict is Verdict.QUEUE and self.coming < admission.room):
             return False
         try:
-            data = sock.recv(RECV_BYTES, socket.MSG_PEEK)
+            data = sock.recv(RECV_BYTES, _PEEK)
         except OSError:
             return False  # It has sent nothing yet, or is gone.
-        judged = self._judge(self._newcomers, data)
-        if judged is None or judged[:2] != (0, False):
+        answer = self._judge_newcomer(data)
+        if answer is None:
             return False
-        # Without unread bytes, closing sends a FIN after the answer. With unread bytes it sends a reset, which may
-        # destroy the answer. A new socket has room for an answer. The client may have left.
-        with contextlib.suppress(OSError):
-            sock.recv(len(data))
-            sock.send(judged[2].make(keep_alive=False))
-        sock.close()
-        self.admission.note_shed(1)
+        # Without unread bytes, closing sends a FIN behind the answer, in one packet. With unread bytes it sends a
+        # reset, which may destroy the answer. A new socket has room for an answer.
+        try:
+            sock.recv(len(data), socket.MSG_DONTWAIT)
+            sock.send(answer.make_last(http_date()), socket.MSG_MORE | socket.MSG_DONTWAIT)
+        except OSError:
+            return True  # The client has left.
+        finally:
+            sock.close()
+            admission.note_shed(1)
         return True
+
+    def _judge_newcomer(self, data: bytes) -> BusyAnswer | None:
+        """The refusal of a new client's only request, if it is whole and may be refused."""
+        known = self._newcomers.known_head
+        # Nearly always: like the last newcomer's.
+        if known is not None and not known.keep_alive and known.measure(data) == len(data):
+            return known.busy_answer
+        judged = self._judge(self._newcomers, data)
+        return judged[2] if judged is not None and judged[:2] == (0, False) else None
 
     async def wait(self, visitor: WaitingClient, sock: socket.socket) -> bool:
         """Wait here for the next bytes to serve, which `incoming` has then. False if none come."""
@@ -287,7 +304,11 @@ class Doorkeeper:
     def _refuse(self, parked: _Parked, owed: int, now: float, *, keep_alive: bool) -> None:
         assert parked.busy_answer is not None
         parked.owed = owed if keep_alive else ALL_BYTES
-        _send_now(parked.socket, parked.busy_answer.make(keep_alive=keep_alive), is_last=not keep_alive)
+        answer = parked.busy_answer
+        if keep_alive:
+            _send_now(parked.socket, answer.make_next(http_date()))
+        else:
+            _send_now(parked.socket, answer.make_last(http_date()), socket.MSG_MORE)
         self.admission.note_shed(1)
         parked.visitor.note_turned_away(now, keep_alive=keep_alive)
 
@@ -339,11 +360,11 @@ class Doorkeeper:
             trio.lowlevel.reschedule(line.popleft().task)
 
 
-def _send_now(sock: socket.socket, answer: bytes, *, is_last: bool = False) -> None:
-    """Send a refusal; the last one ends the connection."""
+def _send_now(sock: socket.socket, answer: bytes, flags: int = 0) -> None:
+    """Send a refusal. With MSG_MORE it is the last, and the connection's end goes with it."""
     try:
-        is_sent = sock.send(answer) == len(answer)
-        if is_sent and is_last:
+        is_sent = sock.send(answer, flags) == len(answer)
+        if is_sent and flags:
             sock.shutdown(socket.SHUT_WR)
     except OSError:
         is_sent = False

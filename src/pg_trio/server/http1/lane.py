@@ -20,6 +20,7 @@ from pg_trio.server.http1.head import HttpHead, Refused, SharedHeads
 from pg_trio.server.http1.line_budget import LineBudget
 from pg_trio.server.http1.open_connections import OpenConnections
 from pg_trio.server.http1.parting import LINGER_S
+from pg_trio.server.http1.socket_calls import receive_now
 from pg_trio.server.http1.types import DOOR, Door, HandOver, Mount
 from pg_trio.server.websocket.flusher import Flusher
 from pg_trio.server.websocket.lane_socket import LaneSocket
@@ -69,10 +70,24 @@ class Lane:
 
     def turn_away(self, sock: socket.socket) -> bool:
         """Whether this new client was refused and closed because the gateway is full."""
-        return self.doorkeeper is not None and self.doorkeeper.turn_away_newcomer(sock)
+        doorkeeper = self.doorkeeper
+        if doorkeeper is None or doorkeeper.turn_away_newcomer(sock):
+            return doorkeeper is not None
+        doorkeeper.coming += 1
+        return False
+
+    async def meet(self, connection: LaneConnection, sock: socket.socket) -> bool:
+        """Take what a new client has sent already. False if there is nothing to serve."""
+        data, doorkeeper = receive_now(sock), self.doorkeeper
+        if data and doorkeeper is not None and doorkeeper.is_needed():
+            return await doorkeeper.meet(connection, sock, data)
+        connection.incoming.data = data or b""
+        return data != b""
 
     async def serve_socket(self, sock: socket.socket) -> None:
         """Serve one accepted connection to its end."""
+        if self.doorkeeper is not None:
+            self.doorkeeper.coming -= 1
         try:
             connection = LaneConnection(sock, self)
             self._departures.add(sock, connection.note_left)

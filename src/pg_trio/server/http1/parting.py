@@ -24,3 +24,11 @@ async def part_with(sock: socket.socket, answer: bytes = b"") -> None:
             return
         while await receive_bytes(sock):
             pass
+
+
+def is_quiet(sock: socket.socket) -> bool:
+    """Whether there is nothing unread of the client's: then closing sends no reset."""
+    try:
+        return not sock.recv(1, socket.MSG_PEEK)
+    except OSError:
+        return True

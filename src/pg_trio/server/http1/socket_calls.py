@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import struct
+from contextlib import suppress
 
 import trio
 
@@ -23,6 +24,28 @@ async def receive_bytes(sock: socket.socket) -> bytes:
             continue
         except OSError:
             return b""
+
+
+def receive_now(sock: socket.socket) -> bytes | None:
+    """The bytes that are here, b"" once the client is gone, None if there are none yet."""
+    try:
+        return sock.recv(RECV_BYTES)
+    except BlockingIOError:
+        return None
+    except OSError:
+        return b""
+
+
+def hold_back(sock: socket.socket) -> None:
+    """Let the kernel send the last bytes together with the connection's end (`end_sending`): one packet, not two."""
+    with suppress(OSError):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
+
+
+def end_sending(sock: socket.socket) -> None:
+    """End our side of the connection behind what was sent."""
+    with suppress(OSError):
+        sock.shutdown(socket.SHUT_WR)
 
 
 def reset_on_close(sock: socket.socket) -> None:
