@@ -35,7 +35,7 @@ from pg_trio.server.http1.lane_exchange import DISCARD_BYTES, LaneExchange
 from pg_trio.server.http1.parting import LINGER_S, is_quiet, part_with
 from pg_trio.server.http1.phase import GONE, OVER, WAITING, Phase
 from pg_trio.server.http1.response import closing_error, refusal
-from pg_trio.server.http1.socket_calls import end_sending, hold_back, receive_bytes, reset_on_close
+from pg_trio.server.http1.socket_calls import end_sending, receive_bytes, reset_on_close, send_last
 from pg_trio.server.websocket.upgrade import Upgrade
 
 if TYPE_CHECKING:
@@ -321,10 +321,8 @@ class LaneConnection:
 
     async def receive_body_bytes(self) -> bytes:
         """Bytes for the request's body: those read with its head, or the next ones. b"" once the client is gone."""
-        if data := self.incoming.take_all():
-            return data
         try:
-            return await receive_bytes(self._socket)
+            return self.incoming.take_all() or await receive_bytes(self._socket)
         except trio.ClosedResourceError:  # the connection ended while a task of the application still runs
             return b""
 
@@ -361,9 +359,10 @@ class LaneConnection:
 
     async def write_last(self, data: bytes) -> None:
         """The same for the last bytes on this connection: its end goes with them."""
-        hold_back(self._socket)
-        await self.write(data)
-        end_sending(self._socket)
+        rest = data if self._phase in OVER else send_last(self._socket, data)
+        if rest:
+            await self.write(rest)
+            end_sending(self._socket)
 
     def write_now(self, data: bytes) -> bytes:
         """Hand the kernel what it takes at once, and return the rest. Raises OSError if the connection is over."""

@@ -36,10 +36,16 @@ def receive_now(sock: socket.socket) -> bytes | None:
         return b""
 
 
-def hold_back(sock: socket.socket) -> None:
-    """Let the kernel send the last bytes together with the connection's end (`end_sending`): one packet, not two."""
-    with suppress(OSError):
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
+def send_last(sock: socket.socket, data: bytes) -> bytes:
+    """Send the last bytes together with the connection's end: one packet, not two. What the kernel did not take, which
+    is all after an error."""
+    try:
+        sent = sock.send(data, socket.MSG_MORE)
+    except OSError:
+        return data
+    if sent == len(data):
+        end_sending(sock)
+    return data[sent:]
 
 
 def end_sending(sock: socket.socket) -> None:
