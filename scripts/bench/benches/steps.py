@@ -104,6 +104,7 @@ def add_options(parser: Parser) -> None:
     parser.add_argument("--requests", type=positive, help="how many are counted (default 100, quick 20)")
     parser.add_argument("--plain", action="store_true", help="an endpoint that uses no stage")
     parser.add_argument("--v1", action="store_true", help="of Chat Completions on /v1, not of the Gateway API")
+    parser.add_argument("--chat", action="store_true", help="of the body of --v1 on the Gateway API, not of one text")
     parser.add_argument("--tokens", action="store_true", help="of streamed tokens, not of whole answers")
     parser.add_argument("--first", action="store_true", help="of the first request of each connection")
     parser.add_argument("--refused", action="store_true", help="of requests that a full gateway refuses")
@@ -121,7 +122,7 @@ def run(options: Options) -> Reports:
         return
     with open_site("nginx") as site, site.run_upstream() as upstream:
         files = set_up_full(site.make_folder("gateway"), upstream.base_url, plain=options.plain)
-        target, ask = partial(_name_target, files, options.v1), _ask_first if options.first else _ask
+        target, ask = partial(_name_target, files, options), _ask_first if options.first else _ask
         counter = trio.run(_measure, files, target, requests, options.observed, ask)
     switched_on = "an endpoint that uses no stage" if options.plain else SWITCHED_ON
     table = _tabulate(counter, "request", requests, options.top, f"{requests} requests, {switched_on}")
@@ -154,8 +155,11 @@ def _tabulate(counter: StepCounter, unit: str, count: int, top: int, note: str) 
     return Table((f"bytecodes a {unit}", "own", "with what it calls", "entered"), rows, notes=(note,))
 
 
-def _name_target(files: GatewayFiles, v1: bool, port: int) -> Target:
-    return files.openai_target(port, QUESTION) if v1 else files.target(port, "support", {"message": QUESTION})
+def _name_target(files: GatewayFiles, options: Options, port: int) -> Target:
+    if not options.v1 and not options.chat:
+        return files.target(port, "support", {"message": QUESTION})
+    chat = files.openai_target(port, QUESTION)
+    return chat if options.v1 else evolve(chat, path=files.target(port, "openai", {}).path)
 
 
 async def _measure(
