@@ -13,12 +13,17 @@ from hypothesis import HealthCheck, settings
 
 from pg_trio.transport.tls import client_context
 from tests.support.engines import PostgresServer, RedisServer, running_postgres, running_redis
+from tests.support.limits import within
 from tests.support.strays import without_strays
 
 MEMORY = "/dev/shm"
 # A run of everything keeps some hundred megabytes at a time.
 ROOM_BYTES = 4 * 1024**3
 
+# No test stands still: the limit of a test on Trio, and of one marked slow. What these cannot end, such as a waiting
+# thread, `faulthandler_timeout` ends (pyproject.toml).
+TEST_LIMIT_S = 300.0
+SLOW_LIMIT_S = 900.0
 
 # The same examples everywhere, and no verdict by the time of a step: on a loaded machine any may take a second.
 UNTIMED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -49,17 +54,18 @@ def one_trust_store() -> Iterator[None]:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_call(item: pytest.Function) -> Generator[None, None, None]:
-    """Fail an async test that ends by a cancellation of its own: pytest-trio would let it pass."""
+    """Fail an async test that does not end, or ends by a cancellation of its own: pytest-trio would let it pass."""
+    limit_s = SLOW_LIMIT_S if item.get_closest_marker("slow") else TEST_LIMIT_S
     hypothesis = getattr(item.obj, "hypothesis", None)
     if hypothesis is None:
-        item.obj = _checked(item.obj)
+        item.obj = _checked(item.obj, limit_s)
     else:
-        hypothesis.inner_test = _checked(hypothesis.inner_test)
+        hypothesis.inner_test = _checked(hypothesis.inner_test, limit_s)
     return (yield)
 
 
-def _checked(test: object) -> object:
-    return without_strays(test) if iscoroutinefunction(test) else test
+def _checked(test: object, limit_s: float) -> object:
+    return without_strays(within(limit_s, test)) if iscoroutinefunction(test) else test
 
 
 # ── servers of Redis and PostgreSQL, one of each for a whole run, empty for each test ────────────────────────────────

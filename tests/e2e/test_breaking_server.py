@@ -51,7 +51,7 @@ class Breaking:
         """What the server's own routes answer."""
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(f"{self.address}/_llmock/{path}", data, method=method)
-        with urllib.request.urlopen(request) as answer:
+        with urllib.request.urlopen(request, timeout=START_LIMIT_S) as answer:
             return json.load(answer)
 
     def script(self, *behaviours: dict[str, Any]) -> None:
