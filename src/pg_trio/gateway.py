@@ -267,6 +267,8 @@ async def open_gateway(
     # Before the first request: what was switched off stays so after a restart.
     overrides.apply(await operators.read_overrides())
     lifetime.run(partial(operators.watch, overrides.apply))
+    # A worker that was stopped looks for operators' changes before it serves a token from memory.
+    stores.tokens.poll_after(operators.catch_up)
     memory = pipeline.provider_call.memory
     warm = list_warm(settings, memory)
     deadlines, works = DeadlineKeeper(), OwnedWorks(event_bytes)

@@ -1,5 +1,5 @@
 """A worker that did not run for a while (SIGSTOP, a paused machine): no provider is blamed for it, and what was revoked
-meanwhile is refused.
+or switched off meanwhile is refused.
 
 A real `pg-trio serve`; while its worker is stopped, the provider answers in time, and nothing reads it.
 """
@@ -9,13 +9,17 @@ from __future__ import annotations
 import json
 import os
 import signal
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 import trio
 
+from pg_trio.domain.operator import Change, Operator, Override
+from pg_trio.overrides import endpoint_target
 from pg_trio.simulator import Simulator, serve_simulator
+from pg_trio.store.operators import OperatorStore
 from tests.support.gateway import CREDENTIALS, PROJECT, endpoint, project
 from tests.support.processes import PG_TRIO, run_command, start
 from tests.support.wire import HttpResponse, bearer, post, read_response, send_raw
@@ -25,6 +29,7 @@ CALLS = 14
 # The provider takes a second: enough to stop the worker before the first answer.
 LATENCY = "latency=1s"
 LIMIT_S = 3
+OLGA = Operator(1, "Olga", "pg_op_", bytes(32), "operator", True, 0.0)
 SPARE = [{"credential": "sim", "model": "spare"}]
 ENDPOINTS = {
     # The request's own deadline passes: it holds.
@@ -74,6 +79,33 @@ async def test_provider_is_not_blamed_for_a_pause_of_ours(nursery: trio.Nursery,
 
 @pytest.mark.slow
 async def test_token_revoked_in_a_pause_is_refused(nursery: trio.Nursery, tmp_path: Path) -> None:
+    async def revoke(token: str, config: Path) -> None:
+        assert 0 == (await run_command("token", "revoke", token, "--config", str(config)))[0]
+
+    before, after, calls = await ask_around_a_pause(nursery, tmp_path, revoke)
+
+    assert ([200] * CALLS, [401] * CALLS, CALLS) == (before, after, calls)
+
+
+@pytest.mark.slow
+async def test_endpoint_switched_off_in_a_pause_is_not_called(nursery: trio.Nursery, tmp_path: Path) -> None:
+    async def switch_off(_token: str, config: Path) -> None:
+        # As another worker writes it.
+        operators = await OperatorStore.open(config.parent / "data")
+        target = endpoint_target(PROJECT, "talk")
+        await operators.override([Override(target, "is_active", False)], Change(OLGA, "update", target, None))
+        await operators.aclose()
+
+    before, after, calls = await ask_around_a_pause(nursery, tmp_path, switch_off)
+
+    assert ([200] * CALLS, [404] * CALLS, CALLS) == (before, after, calls)
+
+
+async def ask_around_a_pause(
+    nursery: trio.Nursery, tmp_path: Path, change: Callable[[str, Path], Awaitable[None]]
+) -> tuple[list[int], list[int], int]:
+    """The statuses of requests before a pause of the worker, and of those that lie in its sockets at the pause's end;
+    and how many the provider has seen. `change` is made in the pause."""
     simulator: Simulator = await nursery.start(serve_simulator)
     head = f'[server]\nbind = "127.0.0.1:0"\nworkers = 1\n{CREDENTIALS.format(base_url=simulator.base_url)}'
     config = tmp_path / "gateway.toml"
@@ -92,7 +124,7 @@ async def test_token_revoked_in_a_pause_is_refused(nursery: trio.Nursery, tmp_pa
         before = [(await read_response(stream)).status for stream in streams]
         os.kill(worker, signal.SIGSTOP)
         try:
-            assert 0 == (await run_command("token", "revoke", token, "--config", str(config)))[0]
+            await change(token, config)
             # Longer than the promise: "within a second".
             await trio.sleep(1.5)
             for stream in streams:
@@ -101,6 +133,5 @@ async def test_token_revoked_in_a_pause_is_refused(nursery: trio.Nursery, tmp_pa
             os.kill(worker, signal.SIGCONT)
         after = [(await read_response(stream)).status for stream in streams]
 
-    assert ([200] * CALLS, [401] * CALLS) == (before, after)
-    assert CALLS == len(simulator.requests)
     assert 0 == await served.stop()
+    return before, after, len(simulator.requests)

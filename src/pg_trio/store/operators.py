@@ -2,13 +2,15 @@
 
 Rules:
 1. An operator's key is looked up in the file each time: the pages and the admin API are not the hot path.
-2. `watch` polls the file's revision. When it has changed, the new overrides are handed to `on_overrides`.
+2. `watch` polls the file's revision. When it has changed, the new overrides are handed to `on_overrides`. `catch_up`
+   polls too, if the last poll is too long ago (polls.py): a worker that was stopped may have requests before its tasks.
 3. While the file cannot be read, the overrides that were read last hold.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import secrets
 import sqlite3
 import time
@@ -31,6 +33,7 @@ from pg_trio.store.operator_file import (
     read_overrides,
 )
 from pg_trio.store.outage import Outage
+from pg_trio.store.polls import Polls
 from pg_trio.store.token_file import hash_token
 from pg_trio.store.transaction import transaction
 
@@ -46,23 +49,34 @@ SESSION_S = 12 * 3600.0
 class OperatorStore:
     """The operators of one worker. Open with `await OperatorStore.open(…)`, run `watch`, close with `aclose`."""
 
-    def __init__(self, path: Path, connection: sqlite3.Connection, poll: sqlite3.Connection) -> None:
+    def __init__(
+        self,
+        path: Path,
+        connection: sqlite3.Connection,
+        poll: sqlite3.Connection,
+        now_s: Callable[[], float] = time.time,
+    ) -> None:
         self._file = SerialConnection(path, connection)
         # Its own connection: waiting for a writer must not delay the poll.
         self._poll = SerialConnection(path, poll)
         self._revision = -1
+        self._on_overrides: Callable[[Sequence[Override]], None] | None = None
+        # The overrides that were handed over are known to hold until then. Before `watch` there are none.
+        self.good_until = math.inf
+        self._polled = Polls(self, self._look, POLL_S, (StoreError,), now_s)
+        self.catch_up = self._polled.catch_up
         self._polls = Outage(logger, "cannot look for operators' changes, those that were read last hold")
 
     @classmethod
-    async def open(cls, data_dir: Path) -> Self:
+    async def open(cls, data_dir: Path, now_s: Callable[[], float] = time.time) -> Self:
         """An open store; a missing file is made. Raises: StoreError."""
-        return await trio.to_thread.run_sync(cls._open, data_dir, limiter=trio.CapacityLimiter(1))
+        return await trio.to_thread.run_sync(cls._open, data_dir, now_s, limiter=trio.CapacityLimiter(1))
 
     @classmethod
-    def _open(cls, data_dir: Path) -> Self:
+    def _open(cls, data_dir: Path, now_s: Callable[[], float]) -> Self:
         path = data_dir / FILE_NAME
         with explained(path):
-            return cls(path, open_operators(data_dir, BUSY_LIMIT_S), open_operators(data_dir, BUSY_LIMIT_S))
+            return cls(path, open_operators(data_dir, BUSY_LIMIT_S), open_operators(data_dir, BUSY_LIMIT_S), now_s)
 
     async def find(self, key: str) -> Operator | None:
         """The active operator of this key; None if there is none. Raises StoreError."""
@@ -126,17 +140,21 @@ class OperatorStore:
 
     async def watch(self, on_overrides: Callable[[Sequence[Override]], None]) -> None:
         """Hand over the overrides, now and after each change, until cancelled. Failures are logged and tried again."""
+        self._on_overrides = on_overrides
         while True:
             try:
-                revision = await self._poll.run(read_operator_revision, abandon_on_cancel=True)
-                if revision != self._revision:
-                    on_overrides(await self._poll.run(read_overrides, abandon_on_cancel=True))
-                    self._revision = revision
+                await self._polled.poll()
             except StoreError as error:
                 self._polls.failed(error)
             else:
                 self._polls.succeeded()
             await trio.sleep(POLL_S)
+
+    async def _look(self) -> None:
+        revision = await self._poll.run(read_operator_revision, abandon_on_cancel=True)
+        if revision != self._revision and self._on_overrides is not None:
+            self._on_overrides(await self._poll.run(read_overrides, abandon_on_cancel=True))
+            self._revision = revision
 
     async def aclose(self) -> None:
         """Close the file. Works under cancellation too, for at most CLOSE_LIMIT_S."""

@@ -8,7 +8,7 @@ Rules:
    tokens are looked for.
 5. A token that was read from the file before `clear` or `forget` is stale. `keep` detects that by `generation`, and
    refuses it.
-6. After `good_until` (Unix seconds) nothing is recalled: the file may have changed unnoticed (token_polls.py). The
+6. After `good_until` (Unix seconds) nothing is recalled: the file may have changed unnoticed (polls.py). The
    methods that look-ups use do not check that, because a look-up polls first.
 """
 

@@ -4,7 +4,7 @@ Rules:
 1. A hit touches no thread and no checkpoint (but see 2). A miss reads the file, one miss at a time.
 2. `watch` polls the file's revision. When it has changed, the cache is cleared, reads in progress included. So a
    revocation holds in every worker one poll after its commit. A worker that has not polled for a second, because it was
-   stopped, polls before it serves a token from memory (token_polls.py).
+   stopped, polls before it serves a token from memory (polls.py).
 3. `last_used_at` is collected in memory and written for all tokens at once. Writing it, and listing, use a separate
    connection: waiting for another writer, or reading a thousand rows, must not delay look-ups and polls.
 4. While the file cannot be read, remembered tokens stay valid: a full disk must not stop the traffic. For other tokens
@@ -34,6 +34,7 @@ from pg_trio.domain.signing_key import SigningKey
 from pg_trio.errors import StoreError
 from pg_trio.store.database import BUSY_LIMIT_S, SerialConnection, explained
 from pg_trio.store.outage import Outage
+from pg_trio.store.polls import Polls
 from pg_trio.store.token_cache import TokenCache, Unseen
 from pg_trio.store.token_file import (
     FILE_NAME,
@@ -43,7 +44,6 @@ from pg_trio.store.token_file import (
     read_tokens,
     renew_signing_keys,
 )
-from pg_trio.store.token_polls import TokenPolls
 
 _log = logging.getLogger(__name__)
 
@@ -91,11 +91,12 @@ class TokenStore:
         self._chores = chores
         self._state = state
         self._cache = TokenCache(settings.token_cache_entries)
-        self._polled = TokenPolls(self._cache, self._poll_once, self._poll_s, (StoreError,), now_s)
+        self._polled = Polls(self._cache, self._poll_once, self._poll_s, (StoreError,), now_s)
         # The token of a digest, if it is remembered and active. After None, ask `find`.
         self.recall = self._cache.recall
         self.recall_verified = self._cache.recall_verified
         self.catch_up = self._polled.catch_up
+        self.poll_after = self._polled.poll_after
         self._miss_lock = trio.Lock()
         self._used: dict[int, float] = {}
         self._failures = Outage(_log, "cannot look up tokens, unknown ones get a 503")

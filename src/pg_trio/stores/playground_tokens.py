@@ -33,6 +33,7 @@ class PlaygroundTokens:
         self.recall = stored.recall
         self.note_used = stored.note_used
         self.catch_up = stored.catch_up
+        self.poll_after = stored.poll_after
         self.find_by_id = stored.find_by_id
         self.keep_verified = stored.keep_verified
         self.recall_verified = stored.recall_verified
@@ -49,7 +50,11 @@ class PlaygroundTokens:
 
     async def find(self, digest: bytes) -> Token | None:
         """The token of this digest. Raises StoreError."""
-        return self._tokens.get(digest) or await self._stored.find(digest)
+        if digest not in self._tokens:
+            return await self._stored.find(digest)
+        # What operators changed must be known here, too.
+        await self._stored.catch_up()
+        return self._tokens[digest]
 
     async def list_tokens(self, project_uuid: UUID) -> Sequence[Token]:
         """A project's stored tokens."""

@@ -63,6 +63,9 @@ class Tokens(TokenDirectory, ParentTokens, Protocol):
     async def list_tokens(self, project_uuid: UUID) -> Sequence[Token]:
         """A project's tokens, including revoked ones. Raises StoreError."""
 
+    def poll_after(self, catch_up: Task) -> None:
+        """Await `catch_up` before each look for changed tokens: what is recalled is then as fresh as both."""
+
 
 class LogBook(LogSink, Protocol):
     """Takes one row for each request, and sums their costs."""
@@ -104,7 +107,7 @@ class ViewedLog(Protocol):
 class Operators(Protocol):
     """Operators, their sessions at the pages, what they changed, and the audit; see store/operators.py.
 
-    Every method but `watch` may raise StoreError.
+    Every method but `watch` and `catch_up` may raise StoreError.
     """
 
     async def find(self, key: str) -> Operator | None: ...
@@ -124,6 +127,8 @@ class Operators(Protocol):
     async def read_audit(self, before: int, limit: int) -> list[AuditRow]: ...
 
     async def watch(self, on_overrides: Callable[[Sequence[Override]], None]) -> None: ...
+
+    async def catch_up(self) -> None: ...
 
 
 @frozen(slots=True, eq=False)

@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import secrets
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import psycopg
-from attrs import define
+from attrs import define, field
 
 from pg_trio.cluster.engine_away import EngineAway
-from pg_trio.cluster.postgres.changes import ChangeWatch
+from pg_trio.cluster.postgres.changes import POLL_S, ChangeWatch
 from pg_trio.cluster.postgres.operator_rows import (
     DELETE_OVERRIDE,
     INSERT_AUDIT,
@@ -36,6 +37,7 @@ from pg_trio.cluster.postgres.trio_connection import TrioConnection
 from pg_trio.domain.operator import AuditRow, Change, Operator, Override
 from pg_trio.errors import StoreError
 from pg_trio.store.operators import SESSION_S
+from pg_trio.store.polls import Polls
 from pg_trio.store.token_file import hash_token
 
 logger = logging.getLogger("pg_trio.cluster")
@@ -56,6 +58,13 @@ class PostgresOperators:
 
     pool: PostgresPool
     _revision: int = -1
+    _on_overrides: Callable[[Sequence[Override]], None] | None = None
+    # See OperatorStore.
+    good_until: float = math.inf
+    _polled: Polls = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._polled = Polls(self, self._look, POLL_S, (StoreError,))
 
     async def find(self, key: str) -> Operator | None:
         """See OperatorStore."""
@@ -132,20 +141,27 @@ class PostgresOperators:
     async def watch(self, on_overrides: Callable[[Sequence[Override]], None]) -> None:
         """See OperatorStore."""
 
-        async def look() -> None:
-            rows = await self._read(READ_REVISION)
-            if rows[0][0] != self._revision:
-                on_overrides(await self.read_overrides())
-                self._revision = rows[0][0]
+        self._on_overrides = on_overrides
 
         async def look_quietly() -> None:
             try:
-                await look()
+                await self._polled.poll()
             except StoreError as error:
                 # Those that were read last hold; the pool says that the server is away.
                 logger.debug("operators' changes could not be read: %s", error)
 
         await ChangeWatch(self.pool.conninfo, "operators", look_quietly).run()
+
+    async def catch_up(self) -> None:
+        """See OperatorStore."""
+        await self._polled.catch_up()
+
+    async def _look(self) -> None:
+        rows = await self._read(READ_REVISION)
+        if rows[0][0] != self._revision and self._on_overrides is not None:
+            # Not `read_overrides`, which gives none while the database was never reached.
+            self._on_overrides([override_of(row) for row in await self._read(SELECT_OVERRIDES)])
+            self._revision = rows[0][0]
 
     async def _one(self, query: str, *values: object) -> Operator | None:
         rows = await self._read(query, *values)

@@ -5,7 +5,7 @@ Rules:
 2. A change by any node is notified, with a poll as fallback (changes.py), and both name the tokens that have changed:
    these are forgotten, and all if names are missing (token_changes.py). So a revocation holds in every worker within a
    second, and costs no other token its place. A worker that was stopped looks before it serves a token from memory
-   (store/token_polls.py). While PostgreSQL is away, remembered tokens stay valid; `find` raises for others. So one that
+   (store/polls.py). While PostgreSQL is away, remembered tokens stay valid; `find` raises for others. So one that
    was changed just before is a 503.
 3. The keys that sign client tokens are in the database as they are, because every node must sign and verify. A worker
    reads them with the revision, and has them also while PostgreSQL is away. When they change, client tokens are checked
@@ -19,7 +19,7 @@ from __future__ import annotations
 import logging
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -40,9 +40,9 @@ from pg_trio.domain.project import Token
 from pg_trio.domain.signing_key import SigningKey
 from pg_trio.errors import StoreError
 from pg_trio.store.outage import Outage
+from pg_trio.store.polls import Polls
 from pg_trio.store.token_cache import TokenCache, Unseen
 from pg_trio.store.token_file import KEY_AGE_S, KEY_BYTES, KEY_REST_S
-from pg_trio.store.token_polls import TokenPolls
 
 logger = logging.getLogger("pg_trio.cluster")
 
@@ -74,7 +74,7 @@ class PostgresTokens:
     settings: GatewaySettings
     now_s: Callable[[], float] = time.time
     _cache: TokenCache = field(init=False)
-    _polled: TokenPolls = field(init=False)
+    _polled: Polls = field(init=False)
     _used: dict[int, float] = field(factory=dict)
     # None until the database was reached.
     _state: _SharedState | None = None
@@ -82,7 +82,7 @@ class PostgresTokens:
 
     def __attrs_post_init__(self) -> None:
         self._cache = TokenCache(self.settings.token_cache_entries)
-        self._polled = TokenPolls(self._cache, self._look, POLL_S, (EngineAway, psycopg.Error), self.now_s)
+        self._polled = Polls(self._cache, self._look, POLL_S, (EngineAway, psycopg.Error), self.now_s)
 
     @property
     def is_up(self) -> bool:
@@ -119,6 +119,10 @@ class PostgresTokens:
     async def catch_up(self) -> None:
         """See ParentTokens."""
         await self._polled.catch_up()
+
+    def poll_after(self, catch_up: Callable[[], Awaitable[None]]) -> None:
+        """See Tokens."""
+        self._polled.poll_after(catch_up)
 
     async def find_by_id(self, token_id: int) -> Token | None:
         """See ParentTokens."""

@@ -1,4 +1,4 @@
-"""A worker that did not run: it looks for revoked tokens before it serves one from memory.
+"""A worker that did not run: it looks for revoked tokens and operators' changes before it serves a token from memory.
 
 The tasks that poll do not run here, as after a pause: requests may come first. Real files and threads, no real time.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import sqlite3
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from uuid import UUID
@@ -19,12 +19,14 @@ from attrs import define, evolve, field
 
 from pg_trio.config.settings import GatewaySettings
 from pg_trio.domain.mint_terms import MintTerms
+from pg_trio.domain.operator import Change, Operator, Override
 from pg_trio.domain.signing_key import KNOWN_AFTER_S
 from pg_trio.errors import StoreError
+from pg_trio.store.operators import OperatorStore
+from pg_trio.store.polls import FRESH_S, Polls
 from pg_trio.store.token_admin import TokenAdmin
 from pg_trio.store.token_cache import TokenCache
 from pg_trio.store.token_file import KEY_AGE_S, hash_token, open_tokens, renew_signing_keys
-from pg_trio.store.token_polls import FRESH_S, TokenPolls
 from pg_trio.store.tokens import TokenStore
 from pg_trio.stores.client_tokens import ClientTokens
 
@@ -134,7 +136,7 @@ async def test_unreadable_file_costs_no_known_token(store: TokenStore, admin: To
 
 @define
 class Polled:
-    """What `TokenPolls` polls: each poll takes `takes_s`, and waits until it may go on."""
+    """What `Polls` polls: each poll takes `takes_s`, and waits until it may go on."""
 
     clock: Clock
     cache: TokenCache = field(factory=lambda: TokenCache(10))
@@ -150,8 +152,8 @@ class Polled:
         if self.failure is not None:
             raise self.failure
 
-    def watched(self, poll_s: float = 0.25) -> TokenPolls:
-        watched = TokenPolls(self.cache, self.poll, poll_s, (StoreError,), self.clock.read)
+    def watched(self, poll_s: float = 0.25) -> Polls:
+        watched = Polls(self.cache, self.poll, poll_s, (StoreError,), self.clock.read)
         watched.began(self.clock.now_s)
         return watched
 
@@ -237,3 +239,57 @@ async def test_rare_polls_are_waited_for(clock: Clock) -> None:
     polled.watched(poll_s=60)
 
     assert clock.now_s + 120 == polled.cache.good_until
+
+
+async def test_other_file_is_looked_at_first(clock: Clock, nursery: trio.Nursery) -> None:
+    polled = Polled(clock)
+    polls = polled.watched()
+    looked = trio.Event()
+    polls.poll_after(looked.wait)
+    polled.go_on.set()
+    clock.now_s += 3
+
+    nursery.start_soon(polls.catch_up)
+    await trio.testing.wait_all_tasks_blocked()
+    before = polled.polls, polled.cache.good_until
+    looked.set()
+    await trio.testing.wait_all_tasks_blocked()
+
+    assert (0, clock.now_s - 3 + FRESH_S) == before
+    assert (1, clock.now_s + FRESH_S) == (polled.polls, polled.cache.good_until)
+
+
+# ── operators' overrides ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_overrides_of_a_pause_hold_before_a_token_is_recalled(
+    tmp_path: Path, store: TokenStore, admin: TokenAdmin, clock: Clock, nursery: trio.Nursery
+) -> None:
+    _, plaintext = admin.create(SUPPORT, "ci")
+    digest = hash_token(plaintext)
+    await store.find(digest)
+    held: list[Sequence[Override]] = []
+    seen = trio.Event()
+
+    def hold(overrides: Sequence[Override]) -> None:
+        held.append(overrides)
+        seen.set()
+
+    operators = await OperatorStore.open(tmp_path / "data", clock.read)
+    async with trio.open_nursery() as watching:
+        watching.start_soon(operators.watch, hold)
+        await seen.wait()
+        # As when a process is stopped: nothing polls any more.
+        watching.cancel_scope.cancel()
+    store.poll_after(operators.catch_up)
+    switched_off = Override("provider:openai", "is_active", False)
+    operator = Operator(1, "Olga", "pg_op_", bytes(32), "operator", True, 0.0)
+    await operators.override([switched_off], Change(operator, "update", "provider:openai", None))
+    clock.now_s += 3
+
+    recalled = store.recall(digest, clock.now_s)
+    await store.find(digest)
+    await operators.aclose()
+
+    assert recalled is None
+    assert [[], [switched_off]] == held
