@@ -14,6 +14,7 @@ Source: "Streaming messages" and "Handling stop reasons", read 2026-11; types of
 
 from __future__ import annotations
 
+from pg_trio.domain.chat import Usage
 from pg_trio.domain.events import Event, NativeNote, ReasoningDelta
 from pg_trio.domain.json_value import Json
 from pg_trio.domain.project import Candidate
@@ -28,10 +29,12 @@ from pg_trio.providers.openai_fields import dump_arguments, refuse
 class AnthropicStreamReader(EventReader):
     """Reads one answer; see `domain.adapter.StreamReader`."""
 
-    __slots__ = ("_calls", "_foreign", "_has_text", "_is_unsigned", "_without_input")
+    __slots__ = ("_begun", "_calls", "_foreign", "_has_text", "_is_unsigned", "_without_input")
 
     def __init__(self, candidate: Candidate) -> None:
         super().__init__(candidate)
+        # The counts at a stream's beginning. Their output is a placeholder, so they are not yet the answer's usage.
+        self._begun: Usage | None = None
         # The numbers of the calls by the index of their block, and the numbers of the calls without input so far.
         self._calls: dict[int, int] = {}
         self._without_input: set[int] = set()
@@ -53,10 +56,11 @@ class AnthropicStreamReader(EventReader):
         elif kind == "message_start":
             message = event.get("message")
             self._open_message(message if type(message) is dict else {}, events)
+            self._begun, self.usage = self.usage, None
         elif kind == "message_delta":
             delta = event.get("delta")
             self._note_stop(delta if type(delta) is dict else {})
-            self.usage = read_usage(event.get("usage"), self.usage)
+            self._note_usage(event.get("usage"))
         elif kind == "message_stop":
             self.end(UpstreamNonsense("the stream ended without a stop reason"), events)
         # Some servers send a complete message although a stream was requested.
@@ -76,6 +80,10 @@ class AnthropicStreamReader(EventReader):
                 self._begin_block(index, block, events)
                 self._end_block(index, events)
         self._note_stop(answer)
+
+    def _note_usage(self, usage: Json) -> None:
+        if type(usage) is dict and usage.get("output_tokens") is not None:
+            self.usage = read_usage(usage, self.usage or self._begun)
 
     def _note_stop(self, fields: dict[str, Json]) -> None:
         reason, sequence = fields.get("stop_reason"), fields.get("stop_sequence")

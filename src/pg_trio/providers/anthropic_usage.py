@@ -8,11 +8,12 @@ from pg_trio.providers.openai_usage import MAX_TOKEN_COUNT
 
 
 def read_usage(usage: Json, before: Usage | None = None) -> Usage | None:
-    """Token counts. Returns `before`, the earlier counts, if these cannot be used.
+    """Token counts, or None if one of them is wrong. Returns `before`, the earlier counts, if there are none here.
 
     Shape:  {"input_tokens": int, "cache_read_input_tokens": int | null, "cache_creation_input_tokens": int | null,
             "output_tokens": int, "output_tokens_details": {"thinking_tokens": int} | null}. `input_tokens` leaves the
-            cached ones out. A stream's later counts are totals, and repeat only what changed.
+            cached ones out. A stream's later counts are totals, and repeat only what changed: a missing count and 0
+            leave the earlier one.
     """
     if type(usage) is not dict:
         return before
@@ -22,7 +23,7 @@ def read_usage(usage: Json, before: Usage | None = None) -> Usage | None:
     fresh = _count(usage.get("input_tokens"), fresh)
     output = _count(usage.get("output_tokens"), None if before is None else before.completion_tokens)
     if fresh is None or output is None or cached is None or written is None:
-        return before
+        return None
     details = usage.get("output_tokens_details")
     thought = _count(details.get("thinking_tokens") if type(details) is dict else None, 0)
     return Usage(
@@ -36,4 +37,6 @@ def read_usage(usage: Json, before: Usage | None = None) -> Usage | None:
 
 def _count(given: Json, otherwise: int | None) -> int | None:
     # `type(…) is`: a bool is an int to isinstance.
-    return given if type(given) is int and 0 <= given <= MAX_TOKEN_COUNT else otherwise
+    if given is None or (type(given) is int and given == 0 and otherwise):
+        return otherwise
+    return given if type(given) is int and 0 <= given <= MAX_TOKEN_COUNT else None

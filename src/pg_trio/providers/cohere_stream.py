@@ -120,7 +120,7 @@ class CohereStreamReader(EventReader):
 
 
 def read_usage(usage: Json) -> Usage | None:
-    """Token counts, or None if the provider sent none.
+    """Token counts, or None if the provider sent none, or a wrong one.
 
     Shape:  {"tokens": {"input_tokens": number, "output_tokens": number}, "cached_tokens": number, "billed_units": …};
             whole numbers, written with a fraction (`12.0`). `tokens` is what the model saw; `billed_units` leaves out
@@ -130,10 +130,11 @@ def read_usage(usage: Json) -> Usage | None:
         return None
     for name in ("tokens", "billed_units"):
         counts = usage.get(name)
-        if type(counts) is dict:
-            given, answered = _count(counts.get("input_tokens")), _count(counts.get("output_tokens"))
-            if given is not None and answered is not None:
-                return Usage(given, answered, cached_tokens=min(_count(usage.get("cached_tokens")) or 0, given))
+        if type(counts) is dict and None not in (counts.get("input_tokens"), counts.get("output_tokens")):
+            given, answered = _count(counts["input_tokens"]), _count(counts["output_tokens"])
+            if given is None or answered is None:
+                return None
+            return Usage(given, answered, cached_tokens=min(_count(usage.get("cached_tokens")) or 0, given))
     return None
 
 

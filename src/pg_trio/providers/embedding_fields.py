@@ -123,7 +123,8 @@ def check_finite(vector: Vector, where: str) -> Vector:
 
 
 def read_count(value: Json) -> Usage | None:
-    """The usage for this count of input tokens; None if it is not a count. Cohere writes fractions (`12.0`)."""
-    if type(value) not in (int, float) or not 0 <= value <= MAX_TOKEN_COUNT:
+    """The usage for this count of input tokens; None if it is not a count. Cohere writes fractions (`12.0`). 0 is not a
+    count: servers that do not count say so."""
+    if type(value) not in (int, float) or not 0 < value <= MAX_TOKEN_COUNT or value != int(value):
         return None
     return Usage(int(value), 0)

@@ -71,7 +71,9 @@ class OpenAIEmbeddings(EmbeddingLimits):
         answer = read_object(status, headers, body, candidate, now_s)
         vectors = _read_data(read_list(answer.get("data"), "data"))
         usage = answer.get("usage")
-        counted = read_count(usage.get("prompt_tokens")) if type(usage) is dict else None
+        counts = [usage.get(name) for name in ("prompt_tokens", "total_tokens")] if type(usage) is dict else [None]
+        # Some servers have the total alone, which is the same here.
+        counted = read_count(next((count for count in counts if count is not None), None))
         return make_reply(vectors, inputs, read_model(answer.get("model"), candidate), counted)
 
 

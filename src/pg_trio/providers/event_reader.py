@@ -42,6 +42,7 @@ from pg_trio.providers.native_stop import read_stop
 from pg_trio.providers.openai_fields import decide_finish, read_model, refuse, reply_id
 from pg_trio.providers.openai_stream import MAX_ANSWER_CHARACTERS
 from pg_trio.providers.openai_tools import MAX_NAME_CHARS, MAX_TOOL_CALLS
+from pg_trio.providers.openai_usage import without_zeros
 from pg_trio.providers.refusal import mask_for
 from pg_trio.providers.said import read_error_message, says_error
 from pg_trio.providers.sse import ServerSentEvent
@@ -123,7 +124,8 @@ class EventReader(BodyReader):
             self.complete_calls(events)
             self._add_left_halves(events)
             self.is_over = True
-            events.append(Finished(reason, self.usage, self.stop))
+            usage = without_zeros(self.usage) if self._characters or self._call_ids else self.usage
+            events.append(Finished(reason, usage, self.stop))
 
     def note_finish(self, reason: Json, words: Json = None) -> None:
         """Note a finish reason and the provider's `words` about it. A reason that means "not yet" is ignored."""

@@ -22,6 +22,9 @@ from pg_trio.providers.openai_usage import MAX_TOKEN_COUNT
 # Values of FinishReason whose meaning cannot be read from the word, and a clear word for each.
 _MEANT = {"CONTINUATION": "MAX_TOKENS", "ESCALATION": "SAFETY", "PUP_LIMITED_DISABLED": "SAFETY", "NO_IMAGE": "STOP"}
 
+# The counts of what the model wrote.
+_OUTPUT = ("candidatesTokenCount", "thoughtsTokenCount")
+
 
 class GoogleStreamReader(EventReader):
     """Reads one answer; see `domain.adapter.StreamReader`."""
@@ -36,7 +39,8 @@ class GoogleStreamReader(EventReader):
 
     def read_answer(self, answer: dict[str, Json], events: list[Event]) -> None:
         """See EventReader."""
-        self.usage = read_usage(answer.get("usageMetadata")) or self.usage
+        if type(answer.get("usageMetadata")) is dict:
+            self.usage = read_usage(answer["usageMetadata"])
         chosen = _first_candidate(answer)
         if chosen is None:
             if _is_blocked(answer):
@@ -98,18 +102,24 @@ def _is_blocked(answer: dict[str, Json]) -> bool:
 
 
 def read_usage(usage: Json) -> Usage | None:
-    """Token counts, or None if the provider sent none.
+    """Token counts, or None if the provider sent none, or a wrong one.
 
     Shape:  {"promptTokenCount": int, "toolUsePromptTokenCount": int, "cachedContentTokenCount": int,
-            "candidatesTokenCount": int, "thoughtsTokenCount": int}; what is zero is left out.
+            "candidatesTokenCount": int, "thoughtsTokenCount": int, "totalTokenCount": int}; what is zero is left out.
+            Without `candidatesTokenCount` the total tells the output.
     """
     if type(usage) is not dict or not _is_count(usage.get("promptTokenCount")):
         return None
+    if not all(_is_count(usage[name]) for name in _OUTPUT if usage.get(name) is not None):
+        return None
     prompt = usage["promptTokenCount"] + _count(usage.get("toolUsePromptTokenCount"))
     thought = _count(usage.get("thoughtsTokenCount"))
+    answered = usage.get("candidatesTokenCount")
+    if answered is None:
+        answered = max(0, _count(usage.get("totalTokenCount")) - prompt - thought)
     return Usage(
         prompt_tokens=prompt,
-        completion_tokens=_count(usage.get("candidatesTokenCount")) + thought,
+        completion_tokens=answered + thought,
         cached_tokens=min(_count(usage.get("cachedContentTokenCount")), prompt),
         reasoning_tokens=thought,
     )

@@ -122,7 +122,7 @@ def _read_any(answer: Json, candidate: Candidate) -> Reply:
         model=read_model(answer.get("model"), candidate),
         content=None if tool_calls and not content else content,
         finish_reason=finish_reason,
-        usage=read_usage(answer.get("usage")),
+        usage=read_usage(answer.get("usage"), is_empty=not content and not tool_calls),
         tool_calls=tool_calls,
         reasoning=reasoning,
     )

@@ -51,7 +51,7 @@ from pg_trio.providers.openai_chunk_reader import (
 )
 from pg_trio.providers.openai_fields import decide_finish, read_model, read_part, refuse, reply_id, why_failed
 from pg_trio.providers.openai_tools import StreamedCalls
-from pg_trio.providers.openai_usage import read_usage
+from pg_trio.providers.openai_usage import read_usage, without_zeros
 from pg_trio.providers.reasoning import find_reasoning, is_reasoning_part, read_reasoning_part
 from pg_trio.providers.refusal import mask_for
 from pg_trio.providers.said import read_error_message, says_error
@@ -165,7 +165,8 @@ class OpenAIStreamReader(BodyReader):
             events.append(self.break_off(exc.with_traceback(None)))
             return
         self.is_over = True
-        events.append(Finished(finish_reason, self._usage, self._stop))
+        usage = without_zeros(self._usage) if self._characters or self._calls.count else self._usage
+        events.append(Finished(finish_reason, usage, self._stop))
 
     def _tell_rest(self, events: list[Event]) -> None:
         """Report what was held back: calls without arguments, and half of a character at the end."""
@@ -216,7 +217,7 @@ class OpenAIStreamReader(BodyReader):
         if chunk.get("error") is not None and says_error(chunk["error"]):
             raise self._said_error(chunk)
         if chunk.get("usage") is not None:
-            self._usage = read_usage(chunk["usage"]) or self._usage_after(chunk["usage"])
+            self._note_usage(chunk["usage"])
         if "x_groq" in chunk:
             self._read_groq(chunk["x_groq"])
         choices = chunk.get("choices")
@@ -251,7 +252,7 @@ class OpenAIStreamReader(BodyReader):
         if reason and (meaning := read_finish(reason)) != "none":
             self._finish, self._ended_by, self._stop = meaning, reason, read_matched_stop(choice)
             # Moonshot sends the usage in the choice.
-            self._usage = self._usage or read_usage(choice.get("usage"))
+            self._usage = self._usage or read_usage(choice.get("usage"), is_empty=True)
 
     def _read_delta(self, delta: dict[str, Json], events: list[Event]) -> None:
         content = delta.get("content")
@@ -367,15 +368,13 @@ class OpenAIStreamReader(BodyReader):
         if groq.get("error"):
             raise self._said_error(groq)
         if groq.get("usage") is not None and self._usage is None:
-            self._usage = read_usage(groq["usage"])
+            self._usage = read_usage(groq["usage"], is_empty=True)
 
-    def _usage_after(self, usage: Json) -> Usage | None:
-        """The usage after an unreliable one: the previous one, if this one is empty.
-
-        The last usage counts, because some providers send a running count with every chunk. After a wrong one there is
-        none, and an estimate is used.
-        """
+    def _note_usage(self, given: Json) -> None:
+        """The last usage counts, because some providers send a running count with every chunk. One that says nothing
+        leaves the previous one; after a wrong one there is none, and an estimate is used."""
         counts = (
-            [usage.get(name) for name in ("prompt_tokens", "completion_tokens")] if type(usage) is dict else [usage]
+            [given.get(name) for name in ("prompt_tokens", "completion_tokens")] if type(given) is dict else [given]
         )
-        return self._usage if not usage or None in counts else None
+        if given and None not in counts and (any(counts) or self._usage is None):
+            self._usage = read_usage(given, is_empty=True)

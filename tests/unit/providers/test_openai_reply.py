@@ -351,8 +351,15 @@ def test_absent_usage_is_none(usage: Any) -> None:
     assert read_json(answer_with(usage=usage)).usage is None
 
 
-def test_zero_tokens_count() -> None:
-    assert Usage(0, 0) == read_json(answer_with(usage={"prompt_tokens": 0, "completion_tokens": 0})).usage
+@pytest.mark.parametrize(("prompt_tokens", "completion_tokens"), [(0, 0), (0, 9), (9, 0)])
+def test_zero_tokens_are_a_count_of_no_answer(prompt_tokens: int, completion_tokens: int) -> None:
+    usage = {"prompt_tokens": prompt_tokens, "completion_tokens": completion_tokens}
+
+    answered = read_json(answer_with(usage=usage))
+    filtered = read_json({**message_with("content_filter", content=""), "usage": usage})
+
+    assert answered.usage is None
+    assert Usage(prompt_tokens, completion_tokens) == filtered.usage
 
 
 # ── id and model ─────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -371,6 +371,12 @@ def counts(prompt: Any, completion: Any) -> dict[str, Any]:
         ([chunk({}, "stop", usage=counts(-1, 2))], None),
         ([chunk({}, "stop", usage=counts(True, 2))], None),
         ([chunk({}, "stop", usage="many")], None),
+        ([chunk({}, "stop", usage=counts(0, 0))], None),
+        ([chunk({}, "stop", usage=counts(0, 2))], None),
+        ([chunk({}, "stop", usage=counts(1, 0))], None),
+        ([chunk({"content": "a"}, usage=counts(1, 0)), chunk({}, "stop", usage=counts(1, 2))], Usage(1, 2)),
+        ([chunk({"content": "a"}, usage=counts(1, 2)), chunk({}, "stop", usage=counts(0, 0))], Usage(1, 2)),
+        ([chunk({"content": "a"}, usage=counts(0, 0)), chunk({}, "stop", usage=counts(1, 2))], Usage(1, 2)),
         ([STOP], None),
     ],
 )
