@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from functools import lru_cache
 from typing import TYPE_CHECKING, cast
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import trio
 from attrs import evolve, field, frozen
@@ -26,11 +26,11 @@ from attrs import evolve, field, frozen
 from pg_trio.config import load_settings
 from pg_trio.config.location import find_configuration
 from pg_trio.config.settings import Settings
-from pg_trio.errors import ConfigError, Overloaded, StoreError
+from pg_trio.errors import ConfigError, GatewayError, Overloaded, StoreError
 from pg_trio.gateway import RunningGateway, Surroundings, open_gateway
 from pg_trio.recorder import LiveSubscriber
 from pg_trio.server.http1.busy_answer import BusyAnswer
-from pg_trio.server.http1.types import CONNECTIONS, DOOR, Door, HeaderList, LoadGate
+from pg_trio.server.http1.types import CONNECTIONS, DOOR, Door, HeaderList, LoadGate, OwnAnswer, RequestStart
 from pg_trio.stores.store_protocols import Engines
 from pg_trio.surfaces import SURFACES, Surface
 from pg_trio.web.admin.security_fields import SECURITY_FIELDS
@@ -178,7 +178,11 @@ def make_door(admission: LoadGate, routes: GatewayRoutes) -> Door:
         surface, fields = found
         return with_fields(answers[surface], fields)
 
-    return Door(admission, find_refusal, routes.note_leaving, front.may_wait, covers_socket)
+    def render_error(error: GatewayError, request_id: UUID, start: RequestStart) -> OwnAnswer:
+        answer = front.render_error(error, request_id, *start)
+        return OwnAnswer(answer.status, answer.fields, answer.body)
+
+    return Door(admission, find_refusal, routes.note_leaving, front.may_wait, render_error, covers_socket)
 
 
 def _make_busy_answer(surface: Surface, retry_after_s: int) -> BusyAnswer:

@@ -22,6 +22,22 @@ class BadRequest(CallerError):
 
 
 @define(slots=False, eq=False)
+class MalformedHttp(CallerError):
+    """The server refuses the request's HTTP: its head, its framing, or the size of either. The connection ends."""
+
+    http_status: int
+    said: str
+
+    @property
+    def status(self) -> int:  # type: ignore[override]
+        return self.http_status
+
+    @property
+    def text(self) -> str:
+        return self.said
+
+
+@define(slots=False, eq=False)
 class RouteNotFound(CallerError):
     """No route has this path."""
 

@@ -25,16 +25,15 @@ from uuid import UUID, uuid4
 import trio
 
 from pg_trio.domain.server_link import ClientSlot
-from pg_trio.errors import InternalError, ShuttingDown
+from pg_trio.errors import GatewayError, InternalError, MalformedHttp, ShuttingDown
 from pg_trio.server.error_groups import errors_told
 from pg_trio.server.http1.asgi_scope import make_scope, read_address
 from pg_trio.server.http1.departures import has_arrived
-from pg_trio.server.http1.head import HttpHead, Refused
+from pg_trio.server.http1.head import HttpHead, Refused, read_start
 from pg_trio.server.http1.incoming import Incoming
 from pg_trio.server.http1.lane_exchange import DISCARD_BYTES, LaneExchange
 from pg_trio.server.http1.parting import LINGER_S, is_quiet, part_with
 from pg_trio.server.http1.phase import GONE, OVER, WAITING, Phase
-from pg_trio.server.http1.response import closing_error, refusal
 from pg_trio.server.http1.socket_calls import end_sending, receive_bytes, reset_on_close, send_last
 from pg_trio.server.websocket.upgrade import Upgrade
 
@@ -134,10 +133,8 @@ class LaneConnection:
             return
         if exchange is not None:
             exchange.link.cut = "drain"
-            if not exchange.response.head_made:
-                self._parting = closing_error(ShuttingDown(), exchange.request_id())
-        elif self.incoming.data:
-            self._parting = closing_error(ShuttingDown(), uuid4())
+        if exchange is not None or self.incoming.data:
+            self._end_with(ShuttingDown())
         self._end("the drain's time is over")
 
     def note_turned_away(self, now: float, *, keep_alive: bool) -> None:
@@ -262,9 +259,16 @@ class LaneConnection:
 
     def _refuse(self, refused: Refused) -> None:
         """End with a refusal. The application does not see this request, so the lane's log line is its only trace."""
-        request_id = uuid4()
-        self._lane.log_refusal(request_id, refused)
-        self._parting = refusal(refused.status, refused.text, request_id)
+        self._lane.log_refusal(self._end_with(MalformedHttp(refused.status, refused.text)), refused)
+
+    def _end_with(self, error: GatewayError) -> UUID:
+        """Let this error be the last answer, unless the application's has begun. The request's id."""
+        exchange = self._exchange
+        request_id = uuid4() if exchange is None else exchange.request_id()
+        if exchange is None or not exchange.response.head_made:
+            start = read_start(self.incoming.data) if exchange is None else exchange.head.start
+            self._parting = self._lane.make_ending(error, request_id, start)
+        return request_id
 
     async def _serve(self, head: HttpHead) -> bool:
         """Run the application for one request; whether the connection can take another."""
@@ -282,23 +286,20 @@ class LaneConnection:
                 return False
             request_id = exchange.request_id()
             logger.exception("request %s: application error in %s %r", request_id, head.method, head.path)
-            return self._give_up(exchange, request_id)
+            self._end_with(InternalError())
+            return False
         if self._phase is not Phase.SERVING:
             return False
         if not exchange.answered:
             request_id = exchange.request_id()
             logger.error("request %s: application gave %s %r no whole answer", request_id, head.method, head.path)
-            return self._give_up(exchange, request_id)
+            self._end_with(InternalError())
+            return False
         if exchange.response.closes:
             if self.incoming.data or not exchange.is_last or not is_quiet(self._socket):
                 await part_with(self._socket)
             return False
         return not exchange.is_receiving and (exchange.body.ended or await self._discard_body(exchange))
-
-    def _give_up(self, exchange: LaneExchange, request_id: UUID) -> bool:
-        if not exchange.response.head_made:
-            self._parting = closing_error(InternalError(), request_id)
-        return False
 
     async def _discard_body(self, exchange: LaneExchange) -> bool:
         """Read the rest of the body. True if its end was found within DISCARD_BYTES."""
@@ -331,8 +332,7 @@ class LaneConnection:
         exchange = self._exchange
         assert exchange is not None
         exchange.link.refused = (refused.status, refused.text)
-        if not exchange.response.head_made:
-            self._parting = refusal(refused.status, refused.text, exchange.request_id())
+        self._end_with(MalformedHttp(refused.status, refused.text))
         self._end("the request's body is malformed")
 
     @property

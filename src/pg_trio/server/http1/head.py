@@ -21,7 +21,7 @@ from weakref import WeakValueDictionary
 
 from httptools import HttpParserError, HttpParserInvalidMethodError, HttpParserUpgrade, HttpRequestParser
 
-from pg_trio.server.http1.types import HeaderList
+from pg_trio.server.http1.types import HeaderList, RequestStart
 
 if TYPE_CHECKING:
     from pg_trio.server.http1.busy_answer import BusyAnswer
@@ -78,6 +78,11 @@ class HttpHead(NamedTuple):
     expects_continue: bool
     wants_websocket: bool
     line: Mapping[str, object]
+
+    @property
+    def start(self) -> RequestStart:
+        """What it asks for."""
+        return RequestStart(self.method, self.path, self.headers)
 
 
 class KnownHead:
@@ -239,6 +244,16 @@ def read_head(head: bytes, *, max_head_bytes: int, max_header_count: int) -> Htt
     if len(headers) > max_header_count:
         raise Refused(431, "Too many header fields.")
     return _understand(method, target, version, headers)
+
+
+def read_start(data: bytes) -> RequestStart:
+    """What a request asks for whose head is incomplete or refused: for the shape of its refusal alone."""
+    match = _REQUEST_LINE.match(data)
+    if match is None:
+        return RequestStart()
+    absolute = _ABSOLUTE.fullmatch(match[2])
+    target = match[2] if absolute is None else absolute[2] or b"/"
+    return RequestStart(match[1].decode("ascii"), target.partition(b"?")[0])
 
 
 def _check_request_line(match: re.Match[bytes] | None) -> tuple[bytes, bytes, bytes]:

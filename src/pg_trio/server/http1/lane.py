@@ -12,6 +12,7 @@ import trio
 
 from pg_trio.config.settings import ServerSettings
 from pg_trio.domain.verdict import Verdict
+from pg_trio.errors import GatewayError
 from pg_trio.server.http1.accepting import accept_rest, accept_sockets
 from pg_trio.server.http1.connection import LaneConnection
 from pg_trio.server.http1.departures import Departures
@@ -20,8 +21,9 @@ from pg_trio.server.http1.head import HttpHead, Refused, SharedHeads
 from pg_trio.server.http1.line_budget import LineBudget
 from pg_trio.server.http1.open_connections import OpenConnections
 from pg_trio.server.http1.parting import LINGER_S
+from pg_trio.server.http1.response import closing_answer
 from pg_trio.server.http1.socket_calls import receive_now
-from pg_trio.server.http1.types import DOOR, Door, HandOver, Mount
+from pg_trio.server.http1.types import DOOR, Door, HandOver, Mount, RequestStart, render_plainly
 from pg_trio.server.websocket.flusher import Flusher
 from pg_trio.server.websocket.lane_socket import LaneSocket
 from pg_trio.server.websocket.upgrade import Upgrade, read_key
@@ -122,6 +124,11 @@ class Lane:
         """The connection ended or was handed over: watch neither its client nor its limits any longer."""
         self._connections.discard(connection)
         self._departures.discard(sock)
+
+    def make_ending(self, error: GatewayError, request_id: UUID, start: RequestStart) -> bytes:
+        """The last answer on a connection, for this error. It has the shape of the API that was asked."""
+        render = render_plainly if self._door is None else self._door.render_error
+        return closing_answer(render(error, request_id, start), is_head=start.method == "HEAD")
 
     def log_refusal(self, request_id: UUID, refused: Refused) -> None:
         """One log line, without text from the client. If many come, only some are logged."""

@@ -43,7 +43,7 @@ class LaneExchange:
 
     def __init__(self, connection: LaneConnection, head: HttpHead) -> None:
         self._connection = connection
-        self._head = head
+        self.head = head
         whole = connection.incoming.take_whole_body(head.length)
         if whole is None:
             self.body = open_body(head.length)
@@ -145,11 +145,14 @@ class LaneExchange:
     @property
     def is_last(self) -> bool:
         """Whether the client sends nothing more: it has said so, and the whole body was read."""
-        return not self._head.keep_alive and self.body.ended
+        return not self.head.keep_alive and self.body.ended
 
     def request_id(self) -> UUID:
-        """The application's id of the request, if it gave one; a new one otherwise."""
-        return self.link.request_id or uuid4()
+        """The application's id of the request, if it gave one; otherwise one that is made now."""
+        link = self.link
+        if link.request_id is None:
+            link.request_id = uuid4()
+        return link.request_id
 
     def note_over(self) -> None:
         """Wake a task that waits for the disconnect."""
@@ -165,7 +168,7 @@ class LaneExchange:
 
     def _keeps_alive(self) -> bool:
         """Whether the request, the server and the unread body allow another request on this connection."""
-        if not self._head.keep_alive or not self._connection.keeps_alive or self._continue_owed:
+        if not self.head.keep_alive or not self._connection.keeps_alive or self._continue_owed:
             return False
         left = self.body.left
         return left is None or left <= DISCARD_BYTES

@@ -12,16 +12,12 @@ Rules:
 
 from __future__ import annotations
 
-import json
 import re
 import time
-from collections.abc import Mapping
 from email.utils import formatdate
 from http import HTTPStatus
-from uuid import UUID
 
-from pg_trio.errors import GatewayError, error_body
-from pg_trio.server.http1.types import Message
+from pg_trio.server.http1.types import Message, OwnAnswer
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -192,24 +188,8 @@ def http_date() -> bytes:
     return _date_line
 
 
-def refusal(status: int, text: str, request_id: UUID) -> bytes:
-    """A whole answer that ends the connection: the body has the shape of all the gateway's errors."""
-    body = json.dumps({"ok": False, "error": text}, separators=(",", ":")).encode("ascii")
-    return _closing_answer(status, {}, body, request_id)
-
-
-def closing_error(error: GatewayError, request_id: UUID) -> bytes:
-    """The same for a deliberate error."""
-    return _closing_answer(error.status, error.headers(), error_body(error), request_id)
-
-
-def _closing_answer(status: int, headers: Mapping[str, str], body: bytes, request_id: UUID) -> bytes:
-    more = "".join([f"{name.lower()}: {value}\r\n" for name, value in headers.items()])
-    return (
-        _STATUS_LINES[status]
-        + b"content-type: application/json\r\n"
-        + f"x-request-id: {request_id}\r\n{more}".encode("ascii")
-        + http_date()
-        + b"content-length: %d\r\nconnection: close\r\n\r\n" % len(body)
-        + body
-    )
+def closing_answer(answer: OwnAnswer, *, is_head: bool = False) -> bytes:
+    """The bytes of a whole answer that ends the connection. `is_head`: to a HEAD, so without its body."""
+    status, fields, body = answer
+    length = b"content-length: %d\r\nconnection: close\r\n\r\n" % len(body)
+    return b"".join((status_line_of(status), fields, http_date(), length, b"" if is_head else body))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
+from uuid import UUID
 
 from attrs import field, frozen
 
 from pg_trio.domain.verdict import Verdict
+from pg_trio.errors import GatewayError, error_body
 
 if TYPE_CHECKING:
     from pg_trio.server.http1.busy_answer import BusyAnswer
@@ -67,6 +69,29 @@ class LoadGate(Protocol):
         """How many of the requests that wait at the door come in now; to be asked once a pass, while any waits."""
 
 
+class RequestStart(NamedTuple):
+    """What a request asks for, as far as it was read: its method, its raw path, its header fields."""
+
+    method: str = ""
+    path: bytes = b""
+    headers: Sequence[tuple[bytes, bytes]] = ()
+
+
+class OwnAnswer(NamedTuple):
+    """A whole answer of the server's own: its status, its header lines without those of framing, its body."""
+
+    status: int
+    fields: bytes
+    body: bytes
+
+
+def render_plainly(error: GatewayError, request_id: UUID, start: RequestStart) -> OwnAnswer:
+    """An error as an answer, where the application has no shape for it."""
+    more = "".join([f"{name.lower()}: {value}\r\n" for name, value in error.headers().items()])
+    fields = f"content-type: application/json\r\nx-request-id: {request_id}\r\n{more}"
+    return OwnAnswer(error.status, fields.encode("ascii"), error_body(error))
+
+
 @frozen(slots=True)
 class Door:
     """An application's permission to refuse its requests for it; in its lifespan's state under `DOOR`.
@@ -81,6 +106,8 @@ class Door:
     note_leaving: Callable[[], None] = lambda: None
     # Whether requests with these headers may wait at the door: no limit of the client's own can pass there.
     may_wait: Callable[[HeaderList], bool] = lambda headers: True
+    # An error that the server answers with in the application's place.
+    render_error: Callable[[GatewayError, UUID, RequestStart], OwnAnswer] = render_plainly
     # Whether the application serves WebSockets with this raw path: then the lane does not hand them over.
     covers_websocket: Callable[[bytes], bool] = lambda path: False
 
