@@ -45,6 +45,10 @@ class AnthropicStreamReader(EventReader):
         # Whether a block of thinking has begun that nothing has signed.
         self._is_unsigned = False
 
+    def is_own(self, answer: dict[str, Json]) -> bool:
+        """See EventReader."""
+        return "content" in answer or "stop_reason" in answer
+
     def read_event(self, kind: str, event: dict[str, Json], events: list[Event]) -> None:
         """See EventReader."""
         if kind == "content_block_delta":

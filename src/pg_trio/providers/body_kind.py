@@ -12,8 +12,8 @@ def is_stream_body(status: int, headers: Mapping[str, str], start: bytes) -> boo
     if not 200 <= status < 300:
         return False
     begun = start.lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
-    if begun in (b"{", b"["):
-        # JSON, regardless of its content type.
+    if begun in (b"{", b"[", b"<"):
+        # JSON or a page, regardless of its content type.
         return False
     media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type in ("text/event-stream", ""):

@@ -34,6 +34,10 @@ class CohereStreamReader(EventReader):
         self._calls: dict[int, int] = {}
         self._without_arguments: set[int] = set()
 
+    def is_own(self, answer: dict[str, Json]) -> bool:
+        """See EventReader."""
+        return type(answer.get("message")) is dict or "finish_reason" in answer or "delta" in answer
+
     def read_event(self, kind: str, event: dict[str, Json], events: list[Event]) -> None:
         """See EventReader."""
         if kind == "message-start":

@@ -21,10 +21,14 @@ from pg_trio.domain.project import Candidate
 from pg_trio.domain.provider import PROVIDERS
 from pg_trio.errors import CandidateUnfit, UpstreamNonsense
 from pg_trio.providers.json_text import read_json
+from pg_trio.providers.no_answer import no_json, no_object, said_instead
 from pg_trio.providers.openai_fields import refuse
 from pg_trio.providers.openai_usage import MAX_TOKEN_COUNT
-from pg_trio.providers.refusal import mask_for, read_refusal
+from pg_trio.providers.refusal import read_refusal
 from pg_trio.providers.said import read_error_message, says_error
+
+# The fields of all wires that hold vectors. Without them an answer is a message about an error.
+_VECTORS = ("data", "embeddings")
 
 
 class EmbeddingLimits:
@@ -71,13 +75,14 @@ def read_object(
     try:
         answer = read_json(body)
     except orjson.JSONDecodeError as exc:
-        why = f"error at character {exc.pos} of {len(body)} bytes" if body else "its body is empty"
-        raise UpstreamNonsense(mask_for(candidate, f"the answer is not JSON: {why}")) from None
+        raise no_json(exc, headers, body, candidate) from None
     if type(answer) is not dict:
-        refuse("the answer", answer, "an object")
+        raise no_object(answer, candidate)
     if answer.get("error") is not None and says_error(answer["error"]):
-        said = read_error_message(answer.get("error")) or "no message"
-        raise UpstreamNonsense(mask_for(candidate, f"an error in an answer with status 200: {said}"))
+        said = read_error_message(answer["error"]) or read_error_message(answer)
+        raise said_instead(said or "no message", candidate)
+    if not any(answer.get(name) for name in _VECTORS) and (words := read_error_message(answer)) is not None:
+        raise said_instead(words, candidate)
     found: dict[str, Json] = answer
     return found
 

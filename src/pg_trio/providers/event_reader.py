@@ -8,7 +8,7 @@ Rules:
 3. Finish reasons are read by meaning (`finish_reasons`). A reason that means a failure breaks the answer at its end.
 4. An answer is bounded: characters of text and arguments, characters of reasoning, and tool calls.
 5. Keep-alives in any form, events of other kinds, and JSON that is not an object are ignored. An error with a message
-   breaks the stream, even after text.
+   breaks the stream, even after text. The message may be in any envelope, or plain text.
 6. A piece of text may end with half of a character (a lone surrogate). The next piece has the other half.
 7. Each call has a unique id within its answer. A missing or repeated id is replaced.
 """
@@ -39,6 +39,7 @@ from pg_trio.providers.body_reader import BodyReader
 from pg_trio.providers.finish_reasons import Meaning, read_finish
 from pg_trio.providers.json_text import HalfText, has_surrogates, mend_text, read_json
 from pg_trio.providers.native_stop import read_stop
+from pg_trio.providers.openai_chunk_reader import is_failure, read_words_of
 from pg_trio.providers.openai_fields import decide_finish, read_model, refuse, reply_id
 from pg_trio.providers.openai_stream import MAX_ANSWER_CHARACTERS
 from pg_trio.providers.openai_tools import MAX_NAME_CHARS, MAX_TOOL_CALLS
@@ -46,7 +47,7 @@ from pg_trio.providers.openai_usage import without_zeros
 from pg_trio.providers.refusal import mask_for
 from pg_trio.providers.said import read_error_message, says_error
 from pg_trio.providers.sse import ServerSentEvent
-from pg_trio.providers.stream_noise import is_done, is_error_name, is_keep_alive, is_ping_name
+from pg_trio.providers.stream_noise import is_done, is_error_name, is_keep_alive, is_ping_name, is_plain_words
 
 _TEXT = -1
 
@@ -60,6 +61,7 @@ class EventReader(BodyReader):
         "_ended_by",
         "_finish",
         "_halves",
+        "_hint",
         "_is_open",
         "_reasoned",
         "stop",
@@ -78,8 +80,14 @@ class EventReader(BodyReader):
         self._finish: Meaning = "none"
         # The finish reason in the provider's own words, for the text of a failure.
         self._ended_by = ""
+        # What an object that is not of this wire said, for the message of a failure.
+        self._hint: str | None = None
         # Texts that may hold half of a character, by the call's number (or _TEXT). None until one was needed (rule 6).
         self._halves: dict[int, HalfText] | None = None
+
+    @abstractmethod
+    def is_own(self, answer: dict[str, Json]) -> bool:
+        """Whether an object without a type is of this wire: it has a field of its answers."""
 
     @abstractmethod
     def read_event(self, kind: str, event: dict[str, Json], events: list[Event]) -> None:
@@ -98,6 +106,8 @@ class EventReader(BodyReader):
         try:
             for answer in answers:
                 self.raise_error(answer)
+                if not self.is_own(answer) and (said := read_words_of(answer)) is not None:
+                    raise self._said_error(said)
                 self.read_answer(answer, events)
             if self._finish == "none":
                 self._finish = "stop"
@@ -112,6 +122,8 @@ class EventReader(BodyReader):
     def end(self, failure: AttemptFailed, events: list[Event]) -> None:
         """Add the last event of an answer that ends here. `failure` is used if its finish reason has not arrived."""
         if self._finish == "none":
+            if self._hint is not None:
+                failure = type(failure)(mask_for(self._candidate, f"{failure.said}; it said: {self._hint}"))
             events.append(self.break_off(failure))
             return
         reason = decide_finish(self._finish, bool(self._call_ids), False)
@@ -212,8 +224,7 @@ class EventReader(BodyReader):
         """Raises UpstreamNonsense if an event or an answer is an error with a message."""
         error = event.get("error")
         if kind == "error" or event.get("type") == "error" or (error is not None and says_error(error)):
-            said = read_error_message(event) or "no message"
-            raise UpstreamNonsense(mask_for(self._candidate, f"an error in the answer: {said}"))
+            raise self._said_error(read_error_message(event) or "no message")
 
     # ── inside ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -230,10 +241,17 @@ class EventReader(BodyReader):
         try:
             event = read_json(data)
         except orjson.JSONDecodeError as exc:
+            if is_plain_words(data):
+                if sent.event == "message" or is_error_name(sent.event):
+                    raise self._said_error(data.decode()) from None
+                # Another kind of event.
+                return
             # Not the parser's own message, which would quote the model's text.
             said = f"an event is not JSON: error at character {exc.pos} of {len(data)} bytes"
             raise UpstreamNonsense(said) from None
         if type(event) is not dict:
+            if type(event) is list and (words := read_error_message(event)) is not None:
+                raise self._said_error(words)
             return
         kind = event.get("type")
         if type(kind) is not str or not kind:
@@ -242,7 +260,20 @@ class EventReader(BodyReader):
             kind = "error"
         if kind == "error" or "error" in event:
             self.raise_error(event, kind)
-        self.read_event(kind, event, events)
+        if kind == "message" and not self.is_own(event):
+            self._read_foreign(event)
+        else:
+            self.read_event(kind, event, events)
+
+    def _read_foreign(self, event: dict[str, Json]) -> None:
+        """Handle an object that is not of this wire: an error in another envelope, or an unknown object."""
+        said = read_words_of(event)
+        if is_failure(event):
+            raise self._said_error(said or "no message")
+        self._hint = said or self._hint
+
+    def _said_error(self, said: str) -> UpstreamNonsense:
+        return UpstreamNonsense(mask_for(self._candidate, f"an error in the answer: {said}"))
 
     def _mend(self, index: int, text: str) -> str:
         if self._halves is None:

@@ -22,6 +22,7 @@ from pg_trio.providers.openai_usage import MAX_TOKEN_COUNT
 # Values of FinishReason whose meaning cannot be read from the word, and a clear word for each.
 _MEANT = {"CONTINUATION": "MAX_TOKENS", "ESCALATION": "SAFETY", "PUP_LIMITED_DISABLED": "SAFETY", "NO_IMAGE": "STOP"}
 
+_FIELDS = frozenset({"candidates", "promptFeedback", "usageMetadata", "response"})
 # The counts of what the model wrote.
 _OUTPUT = ("candidatesTokenCount", "thoughtsTokenCount")
 
@@ -30,6 +31,10 @@ class GoogleStreamReader(EventReader):
     """Reads one answer; see `domain.adapter.StreamReader`."""
 
     __slots__ = ()
+
+    def is_own(self, answer: dict[str, Json]) -> bool:
+        """See EventReader."""
+        return not _FIELDS.isdisjoint(answer)
 
     def read_event(self, kind: str, event: dict[str, Json], events: list[Event]) -> None:
         """See EventReader. A chunk has no type."""

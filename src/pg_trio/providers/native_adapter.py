@@ -26,12 +26,12 @@ from pg_trio.domain.native_content import content_of
 from pg_trio.domain.project import Candidate
 from pg_trio.domain.provider import PROVIDERS
 from pg_trio.domain.upstream import Headers
-from pg_trio.errors import CandidateUnfit, UpstreamNonsense
+from pg_trio.errors import CandidateUnfit
 from pg_trio.providers.body_kind import is_stream_body
 from pg_trio.providers.event_reader import EventReader
 from pg_trio.providers.json_text import read_json
-from pg_trio.providers.openai_fields import refuse
-from pg_trio.providers.refusal import mask_for, read_refusal
+from pg_trio.providers.no_answer import no_json, no_object
+from pg_trio.providers.refusal import read_refusal
 from pg_trio.providers.sse import begins_as_stream, check_lines
 
 # More than any configuration has endpoints times candidates. Each entry is about 1 KiB.
@@ -116,15 +116,10 @@ def _read_objects(headers: Mapping[str, str], body: bytes, candidate: Candidate)
     try:
         answer = read_json(body)
     except orjson.JSONDecodeError as exc:
-        # Not the parser's own message, which would quote the body. Position and size show whether the body was cut.
-        why = f"error at character {exc.pos} of {len(body)} bytes" if body else "its body is empty"
-        content_type = headers.get("content-type")
-        if content_type is not None and "json" not in content_type.lower():
-            why = f"{why}, content type {content_type}"
-        raise UpstreamNonsense(mask_for(candidate, f"the answer is not JSON: {why}")) from None
+        raise no_json(exc, headers, body, candidate) from None
     objects = answer if type(answer) is list else [answer]
     if not objects or not all(type(each) is dict for each in objects):
-        refuse("the answer", answer, "an object")
+        raise no_object(answer, candidate)
     return objects
 
 

@@ -17,7 +17,10 @@ from pg_trio.providers.openai_fields import refuse
 from pg_trio.providers.openai_tools import read_index
 from pg_trio.providers.said import read_error_message
 
-_WORDS = ("error", "errors", "message", "msg", "detail", "title", "error_msg", "error_message", "base_resp")
+_WORDS = (
+    *("error", "errors", "message", "msg", "detail", "title", "error_msg", "error_message", "base_resp"),
+    *("Message", "Response", "fault"),
+)
 
 
 def choice_of(choices: Json) -> dict[str, Json] | None:

@@ -34,17 +34,14 @@ from pg_trio.errors import UpstreamNonsense
 from pg_trio.providers.finish_reasons import read_finish
 from pg_trio.providers.json_text import mend_values, read_json
 from pg_trio.providers.native_stop import read_matched_stop
+from pg_trio.providers.no_answer import no_json, no_object, said_instead
 from pg_trio.providers.openai_fields import decide_finish, read_model, read_part, refuse, reply_id, why_failed
 from pg_trio.providers.openai_stream import OpenAIStreamReader
 from pg_trio.providers.openai_tools import read_tool_calls
 from pg_trio.providers.openai_usage import read_usage
 from pg_trio.providers.reasoning import REASONING_FIELDS, find_reasoning, is_reasoning_part, read_reasoning_part
-from pg_trio.providers.refusal import mask_for
-from pg_trio.providers.said import read_error_message, read_words, says_error
+from pg_trio.providers.said import read_error_message, says_error
 from pg_trio.providers.sse import begins_as_stream, check_lines, is_json_lines
-
-# The longest plain text read as an error message; a real answer is never so short.
-WORDS_BYTES = 256
 
 _MESSAGE = "choices[0].message"
 # OpenAI's choices have four fields. A fifth may say which stop sequence matched.
@@ -99,7 +96,7 @@ def read_answer(answer: Json, candidate: Candidate) -> Reply:
 def _read_any(answer: Json, candidate: Candidate) -> Reply:
     """The same for all other answers, and for what is none."""
     if type(answer) is not dict:
-        raise _no_answer(answer, candidate)
+        raise no_object(answer, candidate)
     if answer.get("error") is not None and says_error(answer["error"]):
         raise _said_error(answer, candidate)
     choice = _first_choice(answer, candidate)
@@ -154,49 +151,12 @@ def _read_odd_json(
     try:
         return mend_values(read_json(body))
     except (orjson.JSONDecodeError, RecursionError):
-        why = _why_not(error, headers, body)
-        raise UpstreamNonsense(mask_for(candidate, f"the answer is not JSON: {why}")) from None
-
-
-def _why_not(error: orjson.JSONDecodeError, headers: Mapping[str, str], body: bytes) -> str:
-    # Not the parser's own text, which would quote the body. Position and size distinguish a cut body from a foreign
-    # one.
-    if not body:
-        why = "its body is empty"
-    elif "UTF-8: " in error.msg:
-        why = f"invalid UTF-8 in {len(body)} bytes"
-    else:
-        why = f"error at character {error.pos} of {len(body)} bytes"
-    content_type = headers.get("content-type")
-    if content_type is None:
-        return f"{why}, no content type"
-    if "json" in content_type.lower():
-        return why
-    return f"{why}, content type {content_type}{_words_of_page(headers, body)}"
-
-
-def _words_of_page(headers: Mapping[str, str], body: bytes) -> str:
-    """The message of a page or a short text that came instead of an answer; a long text might be the model's."""
-    if len(body) > WORDS_BYTES and b"<" not in body[:64]:
-        return ""
-    said = read_words(headers, body)
-    return "" if said is None else f": {said}"
-
-
-def _no_answer(answer: Json, candidate: Candidate) -> UpstreamNonsense:
-    """The error for JSON that is not an object; Google sends errors as a list."""
-    said = read_error_message(answer) if type(answer) is list else None
-    if said is not None:
-        return UpstreamNonsense(mask_for(candidate, f"an error in an answer with status 200: {said}"))
-    try:
-        refuse("the answer", answer, "an object")
-    except UpstreamNonsense as exc:
-        return exc
+        raise no_json(error, headers, body, candidate) from None
 
 
 def _said_error(answer: dict[str, Json], candidate: Candidate) -> UpstreamNonsense:
     said = read_error_message(answer.get("error")) or read_error_message(answer) or "no message"
-    return UpstreamNonsense(mask_for(candidate, f"an error in an answer with status 200: {said}"))
+    return said_instead(said, candidate)
 
 
 def _refuse_failed(choice: dict[str, Json], message: dict[str, Json], candidate: Candidate) -> None:
@@ -206,7 +166,7 @@ def _refuse_failed(choice: dict[str, Json], message: dict[str, Json], candidate:
         raise UpstreamNonsense(f"{_MESSAGE} has no tool calls, though its finish reason says so")
     if meaning == "error" or says_error(choice.get("error")):
         said = why_failed(choice.get("finish_reason"), choice, message)
-        raise UpstreamNonsense(mask_for(candidate, f"an error in an answer with status 200: {said}"))
+        raise said_instead(said, candidate)
 
 
 # ── the choice ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -217,7 +177,7 @@ def _first_choice(answer: dict[str, Json], candidate: Candidate) -> dict[str, Js
     if type(choices) is not list or not choices:
         said = None if type(choices) is dict else read_error_message(answer)
         if said is not None and not choices:
-            raise UpstreamNonsense(mask_for(candidate, f"an error in an answer with status 200: {said}"))
+            raise said_instead(said, candidate)
         if type(choices) is list:
             raise UpstreamNonsense("choices is empty")
         refuse("choices", choices, "a list")

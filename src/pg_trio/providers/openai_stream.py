@@ -228,7 +228,7 @@ class OpenAIStreamReader(BodyReader):
                 delta = choice.get("delta")
                 if delta and len(delta) == 1 and type(delta.get("content")) is str:
                     self._around = learn_around(sent.data, chunk, choice)
-        elif "choices" not in chunk:
+        else:
             self._read_foreign(chunk)
 
     def _read_choice(self, choice: dict[str, Json] | None, chunk: dict[str, Json], events: list[Event]) -> None:

@@ -303,7 +303,7 @@ def answer(*items: Any, **more: Any) -> bytes:
         (answer([1.0], None), "data[1].embedding is missing"),
         (b'{"data": {}}', "data is an object, not a list"),
         (b"[]", "the answer is a list, not an object"),
-        (b"", "the answer is not JSON: its body is empty"),
+        (b"", "the answer is not JSON: its body is empty, no content type"),
         (
             b'{"error": {"message": "no such sk-the-key"}}',
             "an error in an answer with status 200: no such [redacted]",
