@@ -49,7 +49,7 @@ from pg_trio.stages.provider_call import ProviderCall
 from pg_trio.stages.provider_call.rescue import RescuedSource
 from pg_trio.stages.rate_limit import NOTHING_LENT, Quota, RateLimit
 from pg_trio.stages.relay import Relay, StreamClock, send_whole
-from pg_trio.stages.request_deadline import RequestDeadline, client_deadline
+from pg_trio.stages.request_deadline import RequestDeadline, client_limit
 from pg_trio.stages.schemas.ask_again import ask_again, may_ask_again
 from pg_trio.stages.schemas.output_schema import OutputSchema
 
@@ -85,7 +85,7 @@ class Pipeline:
         head = call.head
         if not self.admission.take():
             # A request that is refused here leaves no row: see admission.py.
-            await self.admission.wait(client_deadline(head), head.head_at if call.has_waited else None)
+            await self.admission.wait(*client_limit(head), head.head_at if call.has_waited else None)
         with (
             self.admission,
             self.recorders.open(call) as recorder,

@@ -108,7 +108,9 @@ async def test_nobody_waits_past_their_own_deadline(nursery: trio.Nursery, tmp_p
 
     answer = await gateway.call("ok", None, ("x-pg-timeout-ms", "100"))
 
-    assert (503, "Gateway is overloaded.") == (answer.status, answer.json()["error"])
+    assert (504, "Deadline exceeded: no answer within 100 ms.") == (answer.status, answer.json()["error"])
+    assert "false" == answer.headers["x-should-retry"]
+    assert 1 == gateway.simulator.received_count
 
 
 async def test_late_request_is_turned_away_like_any(

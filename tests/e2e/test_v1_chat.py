@@ -418,6 +418,28 @@ async def test_token_comes_in_either_header(gateway: Gateway) -> None:
     assert [200, 200, 401, 401] == statuses
 
 
+@pytest.mark.parametrize("route", ["v1/chat/completions", "v1/models", "streams/6ba7b810-9dad-41d1-80b4-00c04fd430c8"])
+async def test_empty_field_is_no_second_token(gateway: Gateway, route: str) -> None:
+    token, body = gateway.token, {"model": "ask", "messages": HELLO}
+    sent = [
+        [bearer(token), ("x-api-key", "")],
+        [bearer(token), ("x-api-key", " ")],
+        *[
+            [("authorization", empty), ("x-api-key", token)]
+            for empty in ("", "Bearer", "Bearer ", "Basic dXNlcjpwYXNz")
+        ],
+        [("authorization", "Bearer"), ("x-api-key", "")],
+        [bearer(gateway.make_token()), ("x-api-key", token)],
+    ]
+
+    path = f"/api/{PROJECT}/{route}"
+    requests = [post(path, body, *fields) if "chat" in route else get(path, *fields) for fields in sent]
+    statuses = [(await send_raw(gateway.port, request)).status for request in requests]
+
+    taken = 404 if route.startswith("streams") else 200
+    assert [taken] * 6 + [401, 401] == statuses
+
+
 async def test_gateway_api_takes_no_api_key(gateway: Gateway) -> None:
     response = await send_raw(
         gateway.port, post(f"/api/{PROJECT}/ask", {"message": "Hi"}, ("x-api-key", gateway.token))

@@ -8,9 +8,9 @@ Rules:
 2. `limit` bounds what is under way, however long it waits for a provider.
 3. Newcomers are refused by the age that the queue will have when their turn comes, from its length and the time that
    each start takes at present. So a queued request is served, and a refused one has not waited.
-4. No request waits longer than `wait_s`, nor past a deadline. New requests join if their expected wait is at most a
-   quarter of it, so that queued requests are still served if the worker becomes slower. A queue that has stood for
-   half of `wait_s` is no burst that will pass: from then on a newcomer's expected wait is PRESSED_JOIN_S at most,
+4. No request waits longer than `wait_s`, nor past its client's own limit. New requests join if their expected wait is
+   at most a quarter of it, so that queued requests are served also if the worker becomes slower. A queue that has stood
+   for half of `wait_s` is no burst that will pass: from then on a newcomer's expected wait is PRESSED_JOIN_S at most,
    because a longer queue would delay everybody and serve no more, and FLOODED_JOIN_S while more requests are refused
    than start (docs/decisions/007-overload.md).
 5. `verdict` is for a server that refuses requests before they cost anything; it reports each to `note_shed`. `room`
@@ -30,7 +30,7 @@ from types import TracebackType
 import trio
 
 from pg_trio.domain.verdict import Verdict
-from pg_trio.errors import Overloaded
+from pg_trio.errors import DeadlineExceeded, Overloaded
 from pg_trio.racing.patient_clock import Passes
 from pg_trio.racing.wait_queue import WaitQueue
 
@@ -99,27 +99,31 @@ class Admission:
             return True
         return False
 
-    async def wait(self, until: float, came_at: float | None = None) -> None:
-        """Take a place when its turn comes. Raises Overloaded at once, or at `until` (Trio's clock) at the latest.
+    async def wait(self, until: float, limit_ms: int | None = None, came_at: float | None = None) -> None:
+        """Take a place when its turn comes. Raises Overloaded at once or after the longest wait, and DeadlineExceeded
+        at `until` (Trio's clock), when the client's own limit of `limit_ms` passes.
 
         `came_at`: when a request came that has waited at the server's door; None for all others. It is not refused now,
         and its longest wait counts from then.
         """
         now = trio.current_time()
         self._judge()
+        last = until
         if came_at is not None:
-            until = min(until, came_at + self.longest_wait_s)
+            last = min(until, came_at + self.longest_wait_s)
         elif self.verdict is Verdict.REFUSE:
             self.note_shed()
             raise Overloaded(RETRY_AFTER_S)
-        if until >= now + self.longest_wait_s:
+        if last >= now + self.longest_wait_s:
             has_place = await self._wait_in_queue(now)
         else:
             has_place = False
-            with trio.CancelScope(deadline=until):
+            with trio.CancelScope(deadline=last):
                 has_place = await self._wait_in_queue(now)
         if not has_place:
             self.note_shed()
+            if limit_ms is not None and trio.current_time() >= until:
+                raise DeadlineExceeded(limit_ms)
             raise Overloaded(RETRY_AFTER_S)
 
     async def _wait_in_queue(self, now: float) -> bool:

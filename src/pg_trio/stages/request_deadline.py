@@ -136,10 +136,11 @@ class BodyLimit(Deadline):
         return DeadlineExceeded(self._limit_ms) if self._has_body else BodyTooSlow(self._limit_ms)
 
 
-def client_deadline(head: RequestHead) -> float:
-    """Trio's clock at which the client's own limit passes; math.inf if it gave none or a malformed one."""
+def client_limit(head: RequestHead) -> tuple[float, int | None]:
+    """Trio's clock at which the client's own limit passes, and the limit; math.inf and None if it gave none or a
+    malformed one."""
     limit_ms = parse_timeout_ms(head.timeout_ms)
-    return math.inf if limit_ms is None else head.head_at + limit_ms / 1000
+    return math.inf if limit_ms is None else head.head_at + limit_ms / 1000, limit_ms
 
 
 def parse_timeout_ms(values: Sequence[str]) -> int | None:

@@ -101,7 +101,21 @@ def _read_tokens(fields: Mapping[bytes, bytes], surface: Surface) -> Sequence[st
     authorization = _values(fields.get(b"authorization"))
     if not surface.takes_api_key or b"x-api-key" not in fields:
         return authorization
-    return join_tokens(authorization, _values(fields[b"x-api-key"]))
+    return pick_tokens(authorization, _values(fields[b"x-api-key"]))
+
+
+# Credentials of a scheme that is ours.
+_HOLDS_BEARER = re.compile(r"bearer +[^ ]", re.IGNORECASE)
+
+
+def pick_tokens(authorization: Sequence[str], api_keys: Sequence[str]) -> Sequence[str]:
+    """The values that may be a token, of a request that may have it in either field.
+
+    Clients that were told of one field may send the other one empty (`ANTHROPIC_API_KEY=""`), and a proxy may want
+    `Authorization: Basic` for itself: neither is a token beside the one in the other field.
+    """
+    keys = [key for key in api_keys if key.strip()]
+    return join_tokens([each for each in authorization if _HOLDS_BEARER.match(each)] if keys else authorization, keys)
 
 
 def join_tokens(authorization: Sequence[str], api_keys: Sequence[str]) -> Sequence[str]:

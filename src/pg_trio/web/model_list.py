@@ -12,7 +12,7 @@ from quart_trio import QuartTrio
 from pg_trio.domain.project import Access, Caller, ModelName, Project
 from pg_trio.errors import EndpointNotGranted
 from pg_trio.surfaces import LIST_ACCESS
-from pg_trio.web.head_template import join_tokens
+from pg_trio.web.head_template import pick_tokens
 
 
 class ListedModels(Protocol):
@@ -34,7 +34,7 @@ def add_model_routes(app: QuartTrio, find_gateway: Any) -> None:
 
     async def find_caller(project: str) -> tuple[ListedModels, Caller]:
         gateway: ListedModels = find_gateway()
-        tokens = join_tokens(request.headers.getlist("Authorization"), request.headers.getlist("x-api-key"))
+        tokens = pick_tokens(request.headers.getlist("Authorization"), request.headers.getlist("x-api-key"))
         return gateway, await gateway.find_caller(tokens, project, LIST_ACCESS, time.time())
 
     @app.get("/api/<project>/v1/models")

@@ -40,7 +40,7 @@ from pg_trio.errors import (
 from pg_trio.surfaces import FALLBACK, V1Surface
 from pg_trio.surfaces.contract import MatchedRoute
 from pg_trio.web.asgi_types import AsgiApp, AsgiEvent, Receive, Scope, Send
-from pg_trio.web.head_template import Headers, join_tokens
+from pg_trio.web.head_template import Headers, pick_tokens
 from pg_trio.web.idempotent_call import KeyedGateway
 from pg_trio.web.kept_reading import STOP_WAIT_S, find_kept, receive_parts
 
@@ -246,7 +246,7 @@ def read_tokens(headers: Headers, *, takes_api_key: bool) -> Sequence[str]:
     values = [value.decode("latin-1") for name, value in headers if name == b"authorization"]
     if not takes_api_key:
         return values
-    return join_tokens(values, [value.decode("latin-1") for name, value in headers if name == b"x-api-key"])
+    return pick_tokens(values, [value.decode("latin-1") for name, value in headers if name == b"x-api-key"])
 
 
 def read_place(headers: Headers, query: bytes, request_id: str) -> int:
