@@ -174,6 +174,14 @@ def test_native_values_are_masked_inside() -> None:
     assert {"cited_text": "[E-Mail REDACTED]"} == note
 
 
+def test_id_that_is_prose_is_refused() -> None:
+    client = Client()
+
+    assert [ToolCallDelta(0, "call_1:a/b=", "get", "{}")] == client.take(ToolCallDelta(0, "call_1:a/b=", "get", "{}"))
+    with pytest.raises(GuardrailBlocked, match="E-Mail detected in output"):
+        client.take(ToolCallDelta(1, "for max@example.com", "get", ""))
+
+
 def test_name_of_a_call_is_refused() -> None:
     with pytest.raises(GuardrailBlocked, match="E-Mail detected"):
         Client().take(OPENED, ToolCallDelta(0, "c1", "max@example.com", "{}"))

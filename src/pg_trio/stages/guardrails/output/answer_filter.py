@@ -21,6 +21,7 @@ from collections.abc import Callable, Sequence
 
 from attrs import evolve
 
+from pg_trio.domain.chat import is_machine_made
 from pg_trio.domain.events import (
     ContentDelta,
     Event,
@@ -172,6 +173,9 @@ class AnswerFilter:
         arguments = self._counted(window.feed(event.arguments))
         if event.id is not None:
             check_fixed(event.name or "", self._rules, self._book)
+            if not is_machine_made(event.id):
+                # A model may have written it. As in a request: clients send it back, and no mask may change it.
+                check_fixed(event.id, self._rules, self._book)
             passed.append(evolve(event, arguments=arguments))
         elif arguments:
             passed.append(ToolCallDelta(event.index, None, None, arguments))

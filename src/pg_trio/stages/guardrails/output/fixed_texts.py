@@ -1,4 +1,4 @@
-"""Texts of an answer that come whole: names of calls, and values of Anthropic's wire."""
+"""Texts of an answer that come whole: names and ids of calls, and values of Anthropic's wire."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pg_trio.stages.guardrails.pii_masks import UnmaskableError, mask_json
 
 
 def check_fixed(text: str, rules: WindowRules, book: VerdictBook) -> None:
-    """Check a text that no mask may change: a name, or an object's key. Raises: GuardrailBlocked, in mode mask too."""
+    """Check a text that no mask may change: a name, an id, a key. Raises: GuardrailBlocked, in mode mask too."""
     for place in find_places(rules.acting, text):
         raise place.rule.refuse(place.match)
     for rule in rules.flagging:
