@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack, ExitStack, suppress
 from functools import partial
 from hashlib import sha256
 from typing import TypeAlias, TypeVar
@@ -252,8 +252,9 @@ async def open_gateway(
     Raises StoreError, or ConfigError for what only shows when it is used.
     """
     lifetime = Lifetime(stack)
+    last = stack.enter_context(ExitStack())
     stores = await open_stores(settings, lifetime, around.engines)
-    metering = open_metering(settings, around.seat, lifetime)
+    metering = open_metering(settings, around.seat, last)
     traces = open_traces(settings, around.seat, lifetime)
     recorders = make_recorders(settings, stores, metering, traces)
     for subscriber in around.live:
@@ -296,12 +297,12 @@ async def open_gateway(
     return running, lifetime.tasks
 
 
-def open_metering(settings: Settings, seat: int | None, lifetime: Lifetime) -> Metering | None:
+def open_metering(settings: Settings, seat: int | None, last: ExitStack) -> Metering | None:
     """The metrics; None where they are switched off, or have no file: a gateway also serves without what observes."""
     if not settings.observe.metrics:
         return None
     try:
-        return Metering.open(settings, seat, lifetime)
+        return Metering.open(settings, seat, last)
     except StoreError as error:
         logger.error("requests are not counted, and /metrics is off: %s", error)
         return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -49,22 +50,24 @@ class MeteredParts:
 
 @frozen(eq=False)
 class Metering:
-    """One worker's metrics. `subscriber` counts its requests."""
+    """One worker's metrics. `subscriber` counts its requests. `last` closes after all stores: what they count when they
+    are closed must be seen, too."""
 
     book: SeriesBook
     subscriber: RequestMetrics
+    last: ExitStack
 
     @classmethod
-    def open(cls, settings: Settings, seat: int | None, lifetime: Lifetime) -> Metering:
-        """Take a table of the seat (see SeriesBook.open). Raises StoreError."""
+    def open(cls, settings: Settings, seat: int | None, last: ExitStack) -> Metering:
+        """Take a table of the seat (see SeriesBook.open), which `last` lets go. Raises StoreError."""
         book = SeriesBook.open(settings.gateway.data_dir, seat)
-        lifetime.stack.callback(book.close)
+        last.callback(book.close)
 
         def rates_of(endpoint: Endpoint) -> Mapping[Candidate, Rates]:
             return SpendPlan.of(endpoint, settings.gateway.default_output_tokens).rates
 
         names = ConfiguredNames.of(settings.projects.values())
-        return cls(book, RequestMetrics(ShapeMaker(book, names, rates_of)))
+        return cls(book, RequestMetrics(ShapeMaker(book, names, rates_of)), last)
 
     def make_page(
         self, parts: MeteredParts, lifetime: Lifetime, counts: Mapping[str, Callable[[], float]]
@@ -86,6 +89,7 @@ class Metering:
             data_dir / SEGMENT_NAME,
         )
         sampler.sample()
+        self.last.callback(sampler.sample_counts)
         lifetime.run(sampler.run)
         lifetime.close_with(page.aclose)
         return page

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -193,6 +195,23 @@ async def test_any_worker_shows_all(gateway: Gateway, nursery: trio.Nursery) -> 
     )
     await other.stop()
     assert 2 == (await scrape((await start_pages(nursery, gateway)).port)).sum("pg_trio_requests_total")
+
+
+async def test_rows_lost_at_a_stop_are_counted(
+    gateway: Gateway, operators: Operators, nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pg_trio.store.log.CLOSE_LIMIT_S", 0.1)
+    other = await start_worker(nursery, gateway)
+    log = gateway.settings.gateway.data_dir / "log.db"
+    with closing(sqlite3.connect(log, isolation_level=None)) as holder:
+        holder.execute("BEGIN IMMEDIATE")
+        for _ in range(3):
+            await other.call("plain")
+        await other.stop()
+
+    scraped = await scrape(operators.port)
+
+    assert 3 == scraped.sum("pg_trio_log_dropped_total")
 
 
 async def test_openmetrics_where_asked_for(gateway: Gateway, operators: Operators) -> None:

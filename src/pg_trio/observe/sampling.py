@@ -52,6 +52,10 @@ class Sampler:
         """Copy everything to the table."""
         for name, read in self._gauges.items():
             self._book.put(GAUGE, read(), name)
+        self.sample_counts()
+
+    def sample_counts(self) -> None:
+        """Copy the counters. Unlike gauges, they outlive the worker."""
         for name, read in self._counts.items():
             count = read()
             self._book.count(COUNT, max(0.0, count - self._copied.get(name, 0.0)), name)

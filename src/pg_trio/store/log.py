@@ -37,8 +37,8 @@ from pg_trio.store.outage import Outage
 
 _log = logging.getLogger(__name__)
 
-# 5 s: more than two waits for a lock; a drain (`server.drain_ms`) is longer.
-CLOSE_LIMIT_S = 5.0
+# Some tries of BUSY_LIMIT_S, as long as a session's turn waits for a lock. Most drains leave that of `server.drain_ms`.
+CLOSE_LIMIT_S = 10.0
 # Back-off of a failing writer: it starts at twice a common batch, and ends below what a person at a full disk notices.
 FIRST_RETRY_S = 0.1
 LAST_RETRY_S = 5.0
@@ -71,6 +71,7 @@ class LogStore:
         self.dropped = 0
         self.dropped_bodies = 0
         self._told = (0, 0)
+        self._has_told_rest = False
 
     @classmethod
     async def open(cls, settings: GatewaySettings, *, busy_limit_s: float = BUSY_LIMIT_S) -> Self:
@@ -181,6 +182,10 @@ class LogStore:
             try:
                 await self._write_batch(abandon_on_cancel=True)
             except StoreError:
+                if not self._has_told_rest:
+                    # Now: a supervisor may end the process before the limit.
+                    self._has_told_rest = True
+                    _log.error("%d log rows wait for the file, for at most %g s.", self.waiting, CLOSE_LIMIT_S)
                 await trio.sleep(FIRST_RETRY_S)
 
     async def _write_batch(self, *, abandon_on_cancel: bool = False) -> None:

@@ -376,6 +376,22 @@ async def test_closing_gives_up_in_time(
     assert "1 log rows were lost at closing." == caplog.records[-1].getMessage()
 
 
+async def test_closing_says_at_once_what_waits(
+    store: LogStore, settings: GatewaySettings, caplog: pytest.LogCaptureFixture, nursery: trio.Nursery
+) -> None:
+    store.record(make_row(1))
+    store.record(make_row(2))
+    with lock_file(settings):
+        nursery.start_soon(store.aclose)
+        await eventually(lambda: len(caplog.records) > 1)
+    await eventually(lambda: store.waiting == 0)
+
+    locked, waits = [record.getMessage() for record in caplog.records][:2]
+    assert "log.db: locked by another process for too long" in locked
+    assert "2 log rows wait for the file, for at most 10 s." == waits
+    assert 0 == store.dropped
+
+
 async def test_unstorable_row_stops_no_other(
     store: LogStore, settings: GatewaySettings, caplog: pytest.LogCaptureFixture
 ) -> None:
