@@ -59,8 +59,12 @@ def says_anything(error: Any) -> bool:
 def text_of(content: Any) -> str:
     if isinstance(content, str):
         return content
+    if isinstance(content, int | float) and not isinstance(content, bool):
+        return json.dumps(content)
     if not content:
         return ""
+    if isinstance(content, dict) and not {"type", "text", "thinking", "thought", "refusal"} & content.keys():
+        return json.dumps(content, ensure_ascii=False, separators=(",", ":"))
     if isinstance(content, dict):
         content = [content]
     if not isinstance(content, list):

@@ -6,8 +6,10 @@ Rules:
 2. Text is the answer, `tool_use` blocks are its calls, thinking is its reasoning. Blocks of other types (server tools,
    later types) and citations are for clients of this wire alone; such a block is passed on when it is complete.
 3. Blocks are known by their index. Calls are numbered in the order in which they begin.
-4. A call without input deltas has the input `{}`, because the API sends no delta for it.
-5. Pings and unknown events are ignored ("new event types may be added").
+4. A call without input deltas has the input of its beginning, which is `{}` in the API. Deltas replace that input, as
+   in the API's own client libraries.
+5. Other servers leave types out, send one block or a text in place of the list, or put the stop reason beside `delta`.
+6. Pings and unknown events are ignored ("new event types may be added").
 
 Source: "Streaming messages" and "Handling stop reasons", read 2026-11; types of the `anthropic` package 2.14.
 """
@@ -24,6 +26,10 @@ from pg_trio.providers.event_reader import EventReader
 from pg_trio.providers.native_request import read_arguments
 from pg_trio.providers.native_stop import read_stop
 from pg_trio.providers.openai_fields import dump_arguments, refuse
+from pg_trio.providers.openai_tools import read_index
+
+# The types of deltas by the field that they have.
+_UNTYPED = {"text": "text_delta", "partial_json": "input_json_delta", "thinking": "thinking_delta"}
 
 
 class AnthropicStreamReader(EventReader):
@@ -35,9 +41,10 @@ class AnthropicStreamReader(EventReader):
         super().__init__(candidate)
         # The counts at a stream's beginning. Their output is a placeholder, so they are not yet the answer's usage.
         self._begun: Usage | None = None
-        # The numbers of the calls by the index of their block, and the numbers of the calls without input so far.
+        # The numbers of the calls by the index of their block, and by the numbers of the calls without deltas so far
+        # the input of their beginning.
         self._calls: dict[int, int] = {}
-        self._without_input: set[int] = set()
+        self._without_input: dict[int, str] = {}
         # Blocks of other types that are not complete, with the pieces of their input, by their index.
         self._foreign: dict[int, tuple[dict[str, Json], list[str]]] = {}
         # Whether the last block was text: the next one is not the same.
@@ -63,6 +70,7 @@ class AnthropicStreamReader(EventReader):
             self._begun, self.usage = self.usage, None
         elif kind == "message_delta":
             delta = event.get("delta")
+            self._note_stop(event)
             self._note_stop(delta if type(delta) is dict else {})
             self._note_usage(event.get("usage"))
         elif kind == "message_stop":
@@ -75,11 +83,15 @@ class AnthropicStreamReader(EventReader):
         """See EventReader."""
         self._open_message(answer, events)
         blocks = answer.get("content")
-        if type(blocks) is str:
-            blocks = [{"type": "text", "text": blocks}]
+        if type(blocks) is str or type(blocks) is dict:
+            blocks = [blocks]
+        if blocks is None and answer.get("stop_reason"):
+            # Nothing was said before it stopped.
+            blocks = []
         if type(blocks) is not list:
             refuse("content", blocks, "a list")
-        for index, block in enumerate(blocks):
+        for index, given in enumerate(blocks):
+            block = {"type": "text", "text": given} if type(given) is str else given
             if type(block) is dict:
                 self._begin_block(index, block, events)
                 self._end_block(index, events)
@@ -103,7 +115,7 @@ class AnthropicStreamReader(EventReader):
         if type(block) is not dict:
             refuse("content_block", block, "an object")
         self.open(None, None, events)
-        kind, had_text = block.get("type"), self._has_text
+        kind, had_text = block.get("type", "text" if "text" in block else None), self._has_text
         self._has_text = kind == "text"
         if kind == "tool_use":
             self._begin_call(index, block, events)
@@ -140,22 +152,19 @@ class AnthropicStreamReader(EventReader):
 
     def _begin_call(self, index: Json, block: dict[str, Json], events: list[Event]) -> None:
         given = block.get("input")
-        arguments = ""
+        arguments = given if type(given) is str and given else "{}"
         if type(given) is dict and given:
             arguments = dump_arguments(given, "the input of a tool_use block")
-        elif type(given) is str:
-            arguments = given
-        number = self.begin_call(block.get("id"), block.get("name"), arguments, events)
+        number = self.begin_call(block.get("id"), block.get("name"), "", events)
         self._calls[_number_of(index)] = number
-        if not arguments:
-            self._without_input.add(number)
+        self._without_input[number] = arguments
 
     def _read_delta(self, event: dict[str, Json], events: list[Event]) -> None:
         delta = event.get("delta")
         if type(delta) is not dict:
             refuse("delta", delta, "an object")
         self.open(None, None, events)
-        kind = delta.get("type")
+        kind = delta.get("type") or next((_UNTYPED[name] for name in delta if name in _UNTYPED), None)
         if kind == "text_delta":
             self.add_text(delta.get("text"), events)
         elif kind == "input_json_delta":
@@ -178,9 +187,11 @@ class AnthropicStreamReader(EventReader):
         number = self._calls.get(index)
         if number is None or text is None or text == "":
             return
+        if type(text) is dict:
+            text = dump_arguments(text, "partial_json")
         if type(text) is not str:
             refuse("partial_json", text, "a string")
-        self._without_input.discard(number)
+        self._without_input.pop(number, None)
         self.add_arguments(number, text, events)
 
     def _end_block(self, index: Json, events: list[Event]) -> None:
@@ -190,8 +201,7 @@ class AnthropicStreamReader(EventReader):
             return
         number = self._calls.get(index)
         if number in self._without_input:
-            self._without_input.discard(number)
-            self.add_arguments(number, "{}", events)
+            self.add_arguments(number, self._without_input.pop(number), events)
 
     def _end_foreign(self, index: int, events: list[Event]) -> None:
         block, pieces = self._foreign.pop(index)
@@ -203,11 +213,12 @@ class AnthropicStreamReader(EventReader):
         """See EventReader. Adds the input of calls, and other blocks, that did not end."""
         for index in sorted(self._foreign):
             self._end_foreign(index, events)
-        for number in sorted(self._without_input):
-            self.add_arguments(number, "{}", events)
+        for number, arguments in sorted(self._without_input.items()):
+            self.add_arguments(number, arguments, events)
         self._without_input.clear()
 
 
 def _number_of(index: Json) -> int:
     """A block's index. A delta without one belongs to the latest block without one."""
-    return index if type(index) is int else -1
+    number = read_index(index)
+    return -1 if number is None else number

@@ -19,7 +19,8 @@ from pg_trio.domain.json_value import Json
 from pg_trio.domain.project import Candidate
 from pg_trio.errors import UpstreamNonsense
 from pg_trio.providers.event_reader import EventReader
-from pg_trio.providers.openai_fields import dump_arguments, refuse
+from pg_trio.providers.openai_fields import dump_arguments, is_bare, refuse
+from pg_trio.providers.openai_tools import as_list, read_index
 from pg_trio.providers.openai_usage import MAX_TOKEN_COUNT
 
 
@@ -64,20 +65,17 @@ class CohereStreamReader(EventReader):
         if type(message) is str:
             # An error's shape, `{"id": …, "message": …}`, with the status of a success.
             self.raise_error({"error": message})
+        if message is None and answer.get("finish_reason"):
+            # Nothing was said before it stopped.
+            message = {}
         if type(message) is not dict:
             refuse("message", message, "an object")
         self.open(answer.get("id"), None, events)
         self.add_reasoning(message.get("tool_plan"), events)
-        blocks = message.get("content")
-        for block in blocks if type(blocks) is list else [{"text": blocks}]:
-            if type(block) is dict:
-                self.add_reasoning(block.get("thinking"), events)
-                self.add_text(block.get("text"), events)
-        calls = message.get("tool_calls") or []
-        if type(calls) is not list:
-            refuse("tool_calls", calls, "a list")
-        for index, call in enumerate(calls):
-            self._begin(index, call, events)
+        self._read_content(message.get("content"), events)
+        for index, call in enumerate(as_list(message.get("tool_calls"), "tool_calls")):
+            if call:
+                self._begin(index, call, events)
         self.usage = read_usage(answer.get("usage"))
         self.note_finish(answer.get("finish_reason"))
 
@@ -88,15 +86,23 @@ class CohereStreamReader(EventReader):
 
     def _read_message(self, kind: str, message: dict[str, Json], index: Json, events: list[Event]) -> None:
         if kind in ("content-delta", "content-start"):
-            content = _object(message, "content")
-            self.add_reasoning(content.get("thinking"), events)
-            self.add_text(content.get("text"), events)
+            self._read_content(message.get("content"), events)
         elif kind == "tool-plan-delta":
             self.add_reasoning(message.get("tool_plan"), events)
         elif kind == "tool-call-start":
-            self._begin(index, _object(message, "tool_calls"), events)
+            if call := _object(message, "tool_calls"):
+                self._begin(index, call, events)
         elif kind == "tool-call-delta":
             self._add(index, _object(message, "tool_calls"), events)
+
+    def _read_content(self, content: Json, events: list[Event]) -> None:
+        for block in content if type(content) is list else [content]:
+            if type(block) is dict and not is_bare(block):
+                self.add_reasoning(block.get("thinking"), events)
+                self.add_text(block.get("text"), events)
+            else:
+                # The text itself.
+                self.add_text(block, events)
 
     def _begin(self, index: Json, call: Json, events: list[Event]) -> None:
         function = call.get("function") if type(call) is dict else None
@@ -108,15 +114,17 @@ class CohereStreamReader(EventReader):
         text = arguments if type(arguments) is str else ""
         number = self.begin_call(call.get("id"), function.get("name"), text, events)
         # A delta without an index belongs to the latest call.
-        self._calls[index if type(index) is int else -1] = number
+        self._calls[_number_of(index)] = number
         if not text:
             self._without_arguments.add(number)
 
     def _add(self, index: Json, call: dict[str, Json], events: list[Event]) -> None:
         arguments = _object(call, "function").get("arguments")
-        number = self._calls.get(index if type(index) is int else -1)
+        number = self._calls.get(_number_of(index))
         if number is None or arguments is None or arguments == "":
             return
+        if type(arguments) is dict:
+            arguments = dump_arguments(arguments, "a tool call's arguments")
         if type(arguments) is not str:
             refuse("a tool call's arguments", arguments, "a string")
         self._without_arguments.discard(number)
@@ -144,9 +152,14 @@ def read_usage(usage: Json) -> Usage | None:
 
 def _count(given: Json) -> int | None:
     # `type(…)`: a bool is an int to isinstance. NaN fails the comparison.
-    if type(given) not in (int, float) or not 0 <= given <= MAX_TOKEN_COUNT:
+    if type(given) not in (int, float) or not 0 <= given <= MAX_TOKEN_COUNT or given != int(given):
         return None
     return int(given)
+
+
+def _number_of(index: Json) -> int:
+    number = read_index(index)
+    return -1 if number is None else number
 
 
 def _object(fields: dict[str, Json], name: str) -> dict[str, Json]:

@@ -40,7 +40,7 @@ from pg_trio.providers.finish_reasons import Meaning, read_finish
 from pg_trio.providers.json_text import HalfText, has_surrogates, mend_text, read_json
 from pg_trio.providers.native_stop import read_stop
 from pg_trio.providers.openai_chunk_reader import is_failure, read_words_of
-from pg_trio.providers.openai_fields import decide_finish, read_model, refuse, reply_id
+from pg_trio.providers.openai_fields import decide_finish, is_bare, read_model, refuse, reply_id, write_bare
 from pg_trio.providers.openai_stream import MAX_ANSWER_CHARACTERS
 from pg_trio.providers.openai_tools import MAX_NAME_CHARS, MAX_TOOL_CALLS
 from pg_trio.providers.openai_usage import without_zeros
@@ -159,6 +159,8 @@ class EventReader(BodyReader):
         """Add text of the answer. Empty text is ignored."""
         if text is None or text == "":
             return
+        if is_bare(text):
+            text = write_bare(text, "text")
         if type(text) is not str:
             refuse("text", text, "a string")
         if self._halves is not None or not text.isascii():

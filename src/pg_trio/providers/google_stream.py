@@ -17,6 +17,7 @@ from pg_trio.domain.events import Event
 from pg_trio.domain.json_value import Json
 from pg_trio.providers.event_reader import EventReader, is_opaque
 from pg_trio.providers.openai_fields import dump_arguments, refuse
+from pg_trio.providers.openai_tools import read_index
 from pg_trio.providers.openai_usage import MAX_TOKEN_COUNT
 
 # Values of FinishReason whose meaning cannot be read from the word, and a clear word for each.
@@ -38,12 +39,14 @@ class GoogleStreamReader(EventReader):
 
     def read_event(self, kind: str, event: dict[str, Json], events: list[Event]) -> None:
         """See EventReader. A chunk has no type."""
-        # Some proxies wrap each chunk (`{"response": {…}}`, as Code Assist's own server does).
-        inner = event.get("response")
-        self.read_answer(inner if type(inner) is dict and "candidates" not in event else event, events)
+        self.read_answer(event, events)
 
     def read_answer(self, answer: dict[str, Json], events: list[Event]) -> None:
         """See EventReader."""
+        # Some proxies wrap each chunk (`{"response": {…}}`, as Code Assist's own server does).
+        inner = answer.get("response")
+        if type(inner) is dict and "candidates" not in answer:
+            answer = inner
         if type(answer.get("usageMetadata")) is dict:
             self.usage = read_usage(answer["usageMetadata"])
         chosen = _first_candidate(answer)
@@ -62,7 +65,7 @@ class GoogleStreamReader(EventReader):
 
     def _add_part(self, part: dict[str, Json], events: list[Event]) -> None:
         function = part.get("functionCall")
-        if function is not None:
+        if function:
             self._add_call(function, part.get("thoughtSignature"), events)
         elif part.get("thought") is True:
             self.add_reasoning(part.get("text"), events)
@@ -86,18 +89,23 @@ def _first_candidate(answer: dict[str, Json]) -> dict[str, Json] | None:
     candidates = answer.get("candidates")
     if not candidates:
         return None
+    if type(candidates) is dict:
+        return candidates
     if type(candidates) is not list:
         refuse("candidates", candidates, "a list")
     for each in candidates:
-        if type(each) is dict and not each.get("index"):
+        if type(each) is dict and not read_index(each.get("index")):
             return each
     return None
 
 
 def _parts_of(chosen: dict[str, Json]) -> list[dict[str, Json]]:
     content = chosen.get("content")
-    parts = content.get("parts") if type(content) is dict else None
-    return [part for part in parts if type(part) is dict] if type(parts) is list else []
+    parts = content.get("parts") if type(content) is dict else content
+    if type(parts) is not list:
+        parts = [parts]
+    # Other servers send one part, or texts, in place of the list of parts.
+    return [{"text": part} if type(part) is str else part for part in parts if type(part) in (dict, str)]
 
 
 def _is_blocked(answer: dict[str, Json]) -> bool:

@@ -3,7 +3,7 @@
 Rules:
 1. The wire's own stream reader also reads complete answers. So each field's meaning is written once, and is the same
    in both.
-2. A complete answer may also be server-sent events, or several JSON objects in a list.
+2. A complete answer may also be server-sent events, or several JSON objects, in a list or one a line.
 3. A body that is not JSON, and an error with a message, are failures under any status.
 """
 
@@ -32,7 +32,7 @@ from pg_trio.providers.event_reader import EventReader
 from pg_trio.providers.json_text import read_json
 from pg_trio.providers.no_answer import no_json, no_object
 from pg_trio.providers.refusal import read_refusal
-from pg_trio.providers.sse import begins_as_stream, check_lines
+from pg_trio.providers.sse import as_stream, begins_as_stream, check_lines, is_json_lines
 
 # More than any configuration has endpoints times candidates. Each entry is about 1 KiB.
 ROUTES_KEPT = 4096
@@ -82,6 +82,9 @@ class NativeAdapter(ABC):
         if begins_as_stream(body):
             check_lines(body)
             return _reply_of(reader.feed(body) + reader.close())
+        if is_json_lines(body):
+            check_lines(body)
+            return _reply_of(reader.feed(as_stream(body)) + reader.close())
         return _reply_of(reader.read_whole(_read_objects(headers, body, candidate)))
 
 

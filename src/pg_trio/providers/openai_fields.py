@@ -5,7 +5,9 @@ Rules:
    the wrong type is replaced, or estimated.
 2. An unreadable field of the model's own text raises UpstreamNonsense with its place, because the answer would be
    incomplete without it.
-Sources: `openai`.
+3. A number or an object in place of the model's text is the text that was parsed: Cloudflare's Workers AI
+   sends the token `6` as a number, and an answer in JSON as the object.
+Sources: `openai`; rule 3: cloudflare/ai#651, #655 and #459, mastra-ai/mastra#18289.
 """
 
 from __future__ import annotations
@@ -32,6 +34,8 @@ MODEL_NAME_CHARS = 256
 _MODEL_NAME = re.compile(rf"[A-Za-z0-9._:/@+-]{{1,{MODEL_NAME_CHARS}}}")
 _UNSAFE_IN_ID = re.compile(r"[^A-Za-z0-9_-]+")
 _ID_CHARS = 64
+# An object with one of these is a content part.
+_PART_FIELDS = frozenset({"type", "text", "thinking", "thought", "refusal"})
 _OPENAI_PREFIX = "chatcmpl-"
 
 
@@ -125,6 +129,18 @@ def read_part(part: Json, where: str) -> str:
     if type(text) is not str:
         refuse(f"{where}.text", text, "a string")
     return text
+
+
+def is_bare(value: Json) -> bool:
+    """Whether a value in place of a text is the text's own meaning (rule 3), and not a content part."""
+    if type(value) is dict:
+        return bool(value) and _PART_FIELDS.isdisjoint(value)
+    return type(value) in (int, float)
+
+
+def write_bare(value: Json, where: str) -> str:
+    """The text that such a value was parsed from."""
+    return dump_arguments(value, where) if type(value) is dict else json.dumps(value)
 
 
 def dump_arguments(arguments: dict[str, Json], where: str) -> str:

@@ -35,13 +35,22 @@ from pg_trio.providers.finish_reasons import read_finish
 from pg_trio.providers.json_text import mend_values, read_json
 from pg_trio.providers.native_stop import read_matched_stop
 from pg_trio.providers.no_answer import no_json, no_object, said_instead
-from pg_trio.providers.openai_fields import decide_finish, read_model, read_part, refuse, reply_id, why_failed
+from pg_trio.providers.openai_fields import (
+    decide_finish,
+    is_bare,
+    read_model,
+    read_part,
+    refuse,
+    reply_id,
+    why_failed,
+    write_bare,
+)
 from pg_trio.providers.openai_stream import OpenAIStreamReader
 from pg_trio.providers.openai_tools import read_tool_calls
 from pg_trio.providers.openai_usage import read_usage
 from pg_trio.providers.reasoning import REASONING_FIELDS, find_reasoning, is_reasoning_part, read_reasoning_part
 from pg_trio.providers.said import read_error_message, says_error
-from pg_trio.providers.sse import begins_as_stream, check_lines, is_json_lines
+from pg_trio.providers.sse import as_stream, begins_as_stream, check_lines, is_json_lines
 
 _MESSAGE = "choices[0].message"
 # OpenAI's choices have four fields. A fifth may say which stop sequence matched.
@@ -59,7 +68,7 @@ def read_whole_answer(headers: Mapping[str, str], body: bytes, candidate: Candid
             return _read_stream(body, candidate)
         if is_json_lines(body):
             check_lines(body)
-            return _read_stream(b"".join([b"data: " + line + b"\n\n" for line in body.splitlines()]), candidate)
+            return _read_stream(as_stream(body), candidate)
         answer = _read_odd_json(exc, headers, body, candidate)
     return read_answer(answer, candidate)
 
@@ -99,6 +108,7 @@ def _read_any(answer: Json, candidate: Candidate) -> Reply:
         raise no_object(answer, candidate)
     if answer.get("error") is not None and says_error(answer["error"]):
         raise _said_error(answer, candidate)
+    answer = _open_envelope(answer)
     choice = _first_choice(answer, candidate)
     message = choice.get("message")
     if type(message) is not dict:
@@ -152,6 +162,16 @@ def _read_odd_json(
         return mend_values(read_json(body))
     except (orjson.JSONDecodeError, RecursionError):
         raise no_json(error, headers, body, candidate) from None
+
+
+def _open_envelope(answer: dict[str, Json]) -> dict[str, Json]:
+    """The completion in the envelope of a provider's own API: `{"result": {…}, "success": true}`."""
+    if "choices" not in answer:
+        for name in ("result", "data", "response"):
+            inner = answer.get(name)
+            if type(inner) is dict and inner.get("choices"):
+                return inner
+    return answer
 
 
 def _said_error(answer: dict[str, Json], candidate: Candidate) -> UpstreamNonsense:
@@ -219,7 +239,9 @@ def _read_content(message: dict[str, Json]) -> tuple[str, bool, str | None]:
            `text` parts, others add `reference` ones); only the text parts are the answer.
     """
     content, reasoning, refusal = message.get("content"), None, None
-    if type(content) is dict:
+    if is_bare(content):
+        content = write_bare(content, f"{_MESSAGE}.content")
+    elif type(content) is dict:
         content = [content]
     if type(content) is list:
         content, reasoning, refusal = _read_parts(content)

@@ -49,7 +49,16 @@ from pg_trio.providers.openai_chunk_reader import (
     read_words_of,
     why_not_json,
 )
-from pg_trio.providers.openai_fields import decide_finish, read_model, read_part, refuse, reply_id, why_failed
+from pg_trio.providers.openai_fields import (
+    decide_finish,
+    is_bare,
+    read_model,
+    read_part,
+    refuse,
+    reply_id,
+    why_failed,
+    write_bare,
+)
 from pg_trio.providers.openai_tools import StreamedCalls
 from pg_trio.providers.openai_usage import read_usage, without_zeros
 from pg_trio.providers.reasoning import find_reasoning, is_reasoning_part, read_reasoning_part
@@ -264,6 +273,9 @@ class OpenAIStreamReader(BodyReader):
                 self._say(content if self._halves is None else self._take("content", content), events)
             else:
                 self._read_parts(content, events)
+        elif type(content) in (int, float):
+            # 0, a token like any other.
+            self._read_parts(content, events)
         if "tool_calls" in delta or "function_call" in delta:
             for event in self._calls.read(delta, _DELTA):
                 self._add_call(event, events)
@@ -299,7 +311,9 @@ class OpenAIStreamReader(BodyReader):
 
     def _read_parts(self, parts: Json, events: list[Event]) -> None:
         """Content as a list of parts (Mistral), or as one; `thinking` holds parts in turn, or is text."""
-        if type(parts) is dict:
+        if is_bare(parts):
+            parts = [write_bare(parts, f"{_DELTA}.content")]
+        elif type(parts) is dict:
             parts = [parts]
         if type(parts) is not list:
             refuse(f"{_DELTA}.content", parts, "a string")

@@ -257,3 +257,8 @@ def is_json_lines(body: bytes) -> bool:
     """Whether a body has a stream's chunks without field names, one a line (`application/x-ndjson`)."""
     lines = body.split(b"\n", 2)
     return len(lines) > 1 and bool(lines[1].strip()) and is_whole(lines[0].strip()) and lines[1].lstrip()[:1] == b"{"
+
+
+def as_stream(json_lines: bytes) -> bytes:
+    """Lines of JSON as the events of a stream."""
+    return b"".join([b"data: " + line + b"\n\n" for line in json_lines.splitlines()])

@@ -103,7 +103,7 @@ def test_content_type_is_masked_and_cut() -> None:
         ({"choices": [{}]}, "choices[0].message is missing"),
         ({"choices": [{"message": "hi"}]}, "choices[0].message is a string, not an object"),
         ({"choices": [{"delta": {"content": "hi"}}]}, "choices[0].message is missing"),
-        (message_with(content=1), "choices[0].message.content is a number, not a string"),
+        (message_with(content=True), "choices[0].message.content is true or false, not a string"),
         (message_with(content=[1]), "choices[0].message.content[0] is a number, not an object"),
         (message_with(content=[{"text": 1}]), "choices[0].message.content[0].text is a number, not a string"),
         (message_with(refusal=1), "choices[0].message.refusal is a number, not a string"),

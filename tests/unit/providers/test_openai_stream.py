@@ -479,7 +479,7 @@ def test_calls_are_bounded() -> None:
         (event({"choices": {"a": 1}}), "choices is an object, not a list"),
         (event({"choices": ["a"]}), "choices[0] is a string, not an object"),
         (event({"choices": [{"delta": "a"}]}), "choices[0].delta is a string, not an object"),
-        (chunk({"content": 7}), "choices[0].delta.content is a number, not a string"),
+        (chunk({"content": True}), "choices[0].delta.content is true or false, not a string"),
         (chunk({"content": [1]}), "choices[0].delta.content[0] is a number, not an object"),
         (chunk({"content": [{"text": 1}]}), "choices[0].delta.content[0].text is a number, not a string"),
         (chunk({"refusal": 7}), "choices[0].delta.refusal is a number, not a string"),
