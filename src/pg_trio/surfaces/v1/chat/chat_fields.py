@@ -96,6 +96,9 @@ def _read_fields(
 ) -> ChatRequest:
     """The request with any fields. `plain` are the messages, if they are plain."""
     given = {name: value for name, value in fields.items() if value is not None}
+    if given.get("user") == "":
+        # An empty one is absent.
+        del given["user"]
     model = read_model(given.get("model"))
     if "messages" not in given:
         raise BadRequest("messages: is required.")

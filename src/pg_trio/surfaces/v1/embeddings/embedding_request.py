@@ -42,6 +42,9 @@ def read_embedding_request(body: bytes, limits: ReadLimits, head: RequestHead) -
     """The request in the body. Raises: BadRequest naming the field."""
     fields = read_json_object(body, limits.max_json_depth, _KEYS)
     user = fields.get("user")
+    if user == "":
+        # An empty one is absent.
+        user = None
     if user is not None:
         check_text(user, "user")
     return EmbeddingRequest(

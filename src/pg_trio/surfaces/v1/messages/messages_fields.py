@@ -46,6 +46,8 @@ VERSION_FIELD: Final = b"anthropic-version"
 MAX_HEADER_CHARS = 4096
 # Words and dates. No text of a person's is in them, so guardrails do not read them.
 _HEADER = re.compile(r"[A-Za-z0-9._:-]+(?:[ \t]*,[ \t]*[A-Za-z0-9._:-]+)*")
+# RFC 9110, section 5.6.1: a recipient ignores empty elements of a list.
+_EMPTY_WORDS = re.compile(r"\A[ \t,]+|,(?=[ \t]*(?:,|\Z))")
 # Anthropic documents no limit; this is Cohere's and Google's five, and OpenAI's four, many times over.
 MAX_STOPS = 64
 # The lowest that Anthropic accepts.
@@ -122,7 +124,7 @@ def _read_headers(head: RequestHead) -> tuple[tuple[str, str], ...]:
         if given is None:
             continue
         # Repeated fields are one list (RFC 9110, section 5.3).
-        text = given.decode("latin-1").replace("\0", ",").strip()
+        text = _EMPTY_WORDS.sub("", given.decode("latin-1").replace("\0", ",")).strip()
         if len(text) > MAX_HEADER_CHARS or (text and _HEADER.fullmatch(text) is None):
             raise BadRequest(f"{name.decode('ascii')}: must be words, at most {MAX_HEADER_CHARS} characters.")
         if text:

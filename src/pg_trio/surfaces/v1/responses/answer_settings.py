@@ -83,7 +83,7 @@ def read_options(fields: Fields) -> Options:
 def read_unknown(fields: Fields) -> Fields | None:
     """The fields that a provider on OpenAI's wire may know, by their names there; None without any."""
     unknown = {field: given for field, given in fields.items() if field not in KNOWN_FIELDS and given is not None}
-    unknown |= _read_each(fields, _PASSED)
+    unknown |= {field: given for field, given in _read_each(fields, _PASSED).items() if given is not None}
     verbosity = _object(fields, "text").get("verbosity")
     if verbosity is not None:
         unknown["verbosity"] = _read_word(verbosity, "text.verbosity", ("low", "medium", "high"))
@@ -162,11 +162,13 @@ def _object(fields: Fields, field: str) -> Fields:
     return {} if given is None else check_object(given, field)
 
 
-def _read_id(given: Json, path: str) -> str:
-    check_text(given, path)
+def _read_id(given: Json, path: str) -> str | None:
+    """The id; None if it is empty."""
+    if not isinstance(given, str):
+        raise BadRequest(f"{path}: must be a string.")
     if len(given) > ID_CHARS:
         raise BadRequest(f"{path}: has more than {ID_CHARS} characters.")
-    return cast(str, given)
+    return given or None
 
 
 def _read_metadata(given: Json) -> Fields:

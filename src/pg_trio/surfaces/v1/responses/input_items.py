@@ -10,7 +10,9 @@ Rules:
 5. Each call needs an output, and each output an earlier call, as with OpenAI. The call may be in the stored
    conversation that the request continues.
 6. An item without a type is a message, as clients write it. Items of built-in tools are refused by name.
-7. The general rules of chat_request.py hold: a null field counts as absent, ids and functions' names are accepted
+7. A message without content says nothing and is left out: Codex writes such messages, and OpenAI takes them. A function
+   may give nothing, too.
+8. The general rules of chat_request.py hold: a null field counts as absent, ids and functions' names are accepted
    unchanged, unknown fields are dropped, and error texts quote nothing.
 
 Source: OpenAI's openapi.yaml, InputParam and InputItem, read 2026-11.
@@ -119,11 +121,14 @@ class _ItemReader:
         return ReadInput(tuple(self.messages), self._quotes, self._quoted_id)
 
     def read_message(self, item: dict[str, Json], path: str) -> None:
-        given = item.get("role")
-        role = _ROLES.get(given) if isinstance(given, str) else None
+        named = item.get("role")
+        role = _ROLES.get(named) if isinstance(named, str) else None
         if role is None:
             raise BadRequest(f"{path}.role: must be one of {', '.join(_ROLES)}.")
-        content = read_item_content(item.get("content"), role, f"{path}.content")
+        given = item.get("content")
+        if given is None or given == []:
+            return
+        content = read_item_content(given, role, f"{path}.content")
         if role == "assistant":
             if self._has_text and not self._calls:
                 self._end_turn()
@@ -151,7 +156,8 @@ class _ItemReader:
         if self._unanswered.pop(call_id, None) is None and (call_id in self._called or not self._continues):
             raise BadRequest(f"{path}.call_id: must be that of an earlier function_call without an output.")
         self._called.add(call_id)
-        content = read_item_content(item.get("output"), "tool", f"{path}.output")
+        given = item.get("output")
+        content = "" if given == [] else read_item_content(given, "tool", f"{path}.output")
         self._end_turn()
         self.messages.append(Message("tool", content, tool_call_id=call_id))
 

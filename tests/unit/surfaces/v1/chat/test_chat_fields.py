@@ -117,6 +117,13 @@ def test_number_of_messages(count: int) -> None:
     assert str(refused).startswith("messages: must not be empty." if count == 0 else f"messages: has {count} messages")
 
 
+def test_empty_user_is_absent() -> None:
+    request = read({"model": "ask", "messages": [{"role": "user", "content": "a"}], "user": ""})
+
+    assert isinstance(request, ChatRequest)
+    assert NO_OPTIONS is request.options
+
+
 @pytest.mark.parametrize("field", ["model", "messages", "stream", "temperature", "functions"])
 @pytest.mark.parametrize("spell", [str, lambda field: f"\\u{ord(field[0]):04x}{field[1:]}"])
 def test_no_field_is_there_twice(field: str, spell: Any) -> None:

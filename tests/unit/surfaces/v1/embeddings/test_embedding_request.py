@@ -175,12 +175,16 @@ def test_wrong_input(given: Any, said: str) -> None:
             )
             for given in ("", "image", "SEARCH_QUERY", 1, ["clustering"])
         ],
-        ("user", "", "user: must not be empty."),
+        ("user", [], "user: must be a string."),
         ("user", 7, "user: must be a string."),
     ],
 )
 def test_wrong_field(field: str, given: Any, said: str) -> None:
     assert said == refusal(asked(**{field: given}))
+
+
+def test_empty_user_is_absent() -> None:
+    assert read(asked(user="")).user is None
 
 
 @pytest.mark.parametrize(

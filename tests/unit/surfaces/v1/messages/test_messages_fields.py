@@ -340,6 +340,24 @@ def test_header_fields_are_words(name: bytes, given: bytes) -> None:
     assert f"{name.decode()}: must be words, at most 4096 characters." == caught.value.text
 
 
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        (b"one, two", "one, two"),
+        (b"one,", "one"),
+        (b",one, ,two,,", "one ,two"),
+        (b"\0one\0\0two", "one,two"),
+        (b" , ", None),
+        (b"", None),
+    ],
+)
+def test_empty_words_of_a_list_are_left_out(given: bytes, kept: str | None) -> None:
+    native = read_body(ASKED, {b"anthropic-beta": given}).native
+
+    assert native is not None
+    assert kept == dict(native.headers).get("anthropic-beta")
+
+
 JUNK: st.SearchStrategy[object] = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(-5, 5), st.floats(allow_nan=False), st.text(max_size=3)),
     lambda inner: st.one_of(st.lists(inner, max_size=2), st.dictionaries(st.text(max_size=3), inner, max_size=2)),

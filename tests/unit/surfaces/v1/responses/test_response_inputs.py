@@ -194,6 +194,27 @@ def test_call_may_have_no_arguments() -> None:
     assert "{}" == messages(without, output())[0].tool_calls[0].arguments
 
 
+@pytest.mark.parametrize("nothing", [None, []], ids=["null", "empty list"])
+@pytest.mark.parametrize("role", ["user", "developer", "assistant"])
+def test_message_without_content_is_left_out(role: str, nothing: object) -> None:
+    request = read(input=[message("user", "Hi"), message(role, nothing), call(), output(), message("user", "Well?")])
+
+    assert [("user", "Hi"), ("assistant", None), ("tool", "3"), ("user", "Well?")] == [
+        (each.role, each.content) for each in request.messages
+    ]
+
+
+def test_function_may_give_nothing() -> None:
+    assert "" == read(input=[call(), output(said=[])]).messages[1].content
+
+
+@pytest.mark.parametrize("field", ["user", "safety_identifier", "prompt_cache_key"])
+def test_empty_id_is_absent(field: str) -> None:
+    request = read(**{field: ""})
+
+    assert (NO_OPTIONS, None) == (request.options, request.unknown)
+
+
 def test_continued_conversation_has_the_call() -> None:
     request = read(input=[output()], previous_response_id=PREVIOUS.response_id())
 
@@ -213,8 +234,9 @@ def test_continued_conversation_has_the_call() -> None:
         ([{"type": "web_search_call", "id": "ws_1"}], "input[0].type: web_search_call is not supported."),
         ([{"type": "custom_tool_call"}], "input[0].type: custom_tool_call is not supported."),
         ([message("critic", "Hi")], "input[0].role: must be one of user, system, developer, assistant."),
-        ([message("user", None)], "input[0].content: must be a string or a list of parts."),
-        ([message("user", [])], "input[0].content: must not be an empty list."),
+        ([message("user", {})], "input[0].content: must be a string or a list of parts."),
+        ([message("user", None), message("user", [])], "input: has no message."),
+        ([message("critic", None)], "input[0].role: must be one of user, system, developer, assistant."),
         ([message("user", ["Hi"])], "input[0].content[0]: must be an object."),
         ([message("user", [{"type": "text", "text": "Hi"}])], "input[0].content[0].type: must be one of input_text, "),
         ([message("user", [{"type": "input_text"}])], "input[0].content[0].text: must be a string."),
@@ -451,7 +473,7 @@ def test_plain_text_needs_no_format(wanted: object) -> None:
         ({"include": ["everything"]}, "include[0]: must be one of code_interpreter_call.outputs, "),
         ({"truncation": "some"}, "truncation: must be one of auto, disabled."),
         ({"service_tier": "very fast"}, "service_tier: must be a word."),
-        ({"user": ""}, "user: must not be empty."),
+        ({"user": []}, "user: must be a string."),
         ({"safety_identifier": "x" * 513}, "safety_identifier: has more than 512 characters."),
         ({"prompt_cache_key": 7}, "prompt_cache_key: must be a string."),
         ({"stream_options": []}, "stream_options: must be an object."),
