@@ -118,6 +118,8 @@ class RemoteRuleReader:
             if credential is not None and credential.provider == "openai":
                 self._note_categories(names, credential, place)
             given["categories"] = names
+        if credential is not None and credential.provider == "mistral" and table.model is None:
+            self.mistakes.note(path, "mistral refuses a moderation without a model, such as mistral-moderation-latest")
         if table.parallel and path[-2] == "output":
             self._note_parallel(path)
         return Moderation(credential=credential, **given)

@@ -200,6 +200,15 @@ def test_wire_without_moderations_is_noted() -> None:
     assert "anthropic has no moderations of OpenAI's kind" in note
 
 
+def test_missing_model_of_mistral_is_noted() -> None:
+    mistral = '[[credentials]]\nname = "mistral"\nprovider = "mistral"\napi_key = "0123456789abcdef"\n'
+
+    (note,) = notes_of(text(None, {"credential": "mistral"}, more=mistral))
+
+    assert "mistral refuses a moderation without a model" in note
+    assert [] == notes_of(text(None, {"credential": "mistral", "model": "mistral-moderation-latest"}, more=mistral))
+
+
 def test_categories_of_other_servers_are_not_noted() -> None:
     other = '[[credentials]]\nname = "own"\nprovider = "openai"\napi_key = "sk-0123456789abcdef"\nbase_url = "http://10.0.0.1/v1"\n'
 

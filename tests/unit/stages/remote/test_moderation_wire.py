@@ -141,13 +141,41 @@ NO_VERDICTS: dict[str, list[Any]] = {
     "one for two": [result()],
     "three for two": [result(), result(), result()],
     "no object": [result(), None],
-    "no flag": [result(), {"categories": {}}],
-    "no categories": [result(), {"flagged": False}],
+    "nothing": [result(), {"categories": {}}],
+    "nulls": [result(), {"flagged": None, "categories": None}],
     "flag is a number": [result(), {"flagged": 0, "categories": {}}],
     "categories are a list": [result(), {"flagged": False, "categories": ["hate"]}],
     "score for a category": [result(), {"flagged": False, "categories": {"hate": 0.9}}],
     "word for a category": [result(), {"flagged": False, "categories": {"hate": "true"}}],
 }
+
+
+def test_answer_without_the_flag_is_read() -> None:
+    """Mistral's: it has categories and scores alone."""
+    clean = {"categories": {"selfharm": False}, "category_scores": {"selfharm": 0.1}}
+
+    assert RemoteVerdict() == read(clean, clean)
+    assert "selfharm" == blocked_by(clean, {"categories": {"selfharm": True}}).category
+    assert "selfharm" == blocked_by(clean, {"categories": {"selfharm": True}}, categories=("selfharm",)).category
+
+
+def test_answer_with_the_flag_alone_is_read() -> None:
+    assert RemoteVerdict() == read({"flagged": False}, {"flagged": False, "categories": None})
+    assert "flagged" == blocked_by({"flagged": True}, result()).category
+    with pytest.raises(RemoteCheckFailed):
+        read({"flagged": True}, result(), categories=("hate",))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'\xef\xbb\xbf{"results": [{"flagged": true, "categories": {"hate": true}}]}',
+        b'{"results": [{"flagged": true, "categories": {"hate": true}, "category_scores": {"hate": NaN}}]}',
+    ],
+)
+def test_odd_json_of_a_provider_is_read(body: bytes) -> None:
+    with pytest.raises(ModerationBlocked, match="'hate'"):
+        wire().read(body, evolve(ASKED, texts=["x"]))
 
 
 @pytest.mark.parametrize("name", NO_VERDICTS)

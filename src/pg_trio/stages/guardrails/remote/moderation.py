@@ -4,8 +4,10 @@ Rules:
 1. All texts go in one request, as a list. The answer has one result for each, in the same order.
 2. A category of the rule that is true in a result blocks. Without categories any that is true does, and `flagged`.
 3. A category that the rule does not name is not looked at. One that the answer does not have is not found.
+4. A result may lack `flagged` (Mistral's do), or `categories` where no category is named; one of them it must have.
 
-Source: OpenAI API reference, "Moderations", read 2026-11: {"results": [{"flagged": bool, "categories": {name: bool}}]}.
+Sources: OpenAI API reference, "Moderations", 2026-11: {"results": [{"flagged": bool, "categories": {name: bool}}]};
+Mistral's OpenAPI document, ModerationObject, read 2026-12: {"categories": {name: bool}, "category_scores": …}.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ from pg_trio.stages.guardrails.remote.remote_answer import (
     RemoteCheckFailed,
     clean,
     cut,
-    read_object,
+    read_provider_object,
 )
 from pg_trio.stages.guardrails.remote_guard import RemoteCheck, RemoteVerdict
 
@@ -82,7 +84,7 @@ class ModerationWire:
     def read(self, body: bytes, asked: RemoteCheck) -> RemoteVerdict:
         """The verdict: nothing was found. Raises ModerationBlocked with the first category that was, or
         RemoteCheckFailed."""
-        results = read_object(body).get("results")
+        results = read_provider_object(body).get("results")
         if not isinstance(results, list) or len(results) != len(asked.texts):
             raise RemoteCheckFailed(f"answer does not have one result for each of {len(asked.texts)} texts")
         found = [self._find_categories(result) for result in results]
@@ -97,12 +99,16 @@ class ModerationWire:
         if not isinstance(result, dict):
             raise RemoteCheckFailed("a result is not an object")
         flagged, categories = result.get("flagged"), result.get("categories")
-        if not isinstance(flagged, bool) or not isinstance(categories, dict):
-            raise RemoteCheckFailed("a result lacks flagged or categories")
-        found = _find_true(categories)
-        if self.rule.categories is not None:
-            return [name for name in found if name in self.rule.categories]
-        return found or ([FLAGGED] if flagged else [])
+        if flagged is None and not categories:
+            raise RemoteCheckFailed("a result lacks flagged and categories")
+        if not isinstance(flagged, bool | None) or not isinstance(categories, dict | None):
+            raise RemoteCheckFailed("flagged is no boolean, or categories are no object")
+        found = _find_true(categories or {})
+        if self.rule.categories is None:
+            return found or ([FLAGGED] if flagged else [])
+        if categories is None and flagged:
+            raise RemoteCheckFailed("a result is flagged, and does not say in which categories")
+        return [name for name in found if name in self.rule.categories]
 
 
 def _find_true(categories: Mapping[str, Any]) -> Sequence[str]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, Protocol
 
 import orjson
@@ -60,11 +61,28 @@ class RemoteWire(Protocol):
 
 def read_object(body: bytes) -> Mapping[str, Any]:
     """The JSON object of an answer. Raises RemoteCheckFailed."""
+    return _read_with(orjson.loads, body)
+
+
+def read_provider_object(body: bytes) -> Mapping[str, Any]:
+    """The same, of a provider: they also write a byte order mark, and NaN for a score. Texts of it may have lone
+    surrogates."""
+    try:
+        return _read_with(orjson.loads, body)
+    except RemoteCheckFailed:
+        return _read_with(_read_odd, body)
+
+
+def _read_odd(body: bytes) -> object:
+    return json.loads(body.decode(json.detect_encoding(body)), strict=False)
+
+
+def _read_with(read: Callable[[bytes], object], body: bytes) -> Mapping[str, Any]:
     if has_too_many_nodes(body):
         raise RemoteCheckFailed(f"answer has more than {MAX_NODES} objects, lists and keys")
     try:
-        answer = orjson.loads(body)
-    except orjson.JSONDecodeError:
+        answer = read(body)
+    except (ValueError, RecursionError):
         raise RemoteCheckFailed("answer is not JSON") from None
     if not isinstance(answer, dict):
         raise RemoteCheckFailed("answer is not a JSON object")
