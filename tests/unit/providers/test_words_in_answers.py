@@ -67,7 +67,9 @@ def test_plain_text_and_pages(wire: str) -> None:
     assert SAID in whole(wire, SAID.encode(), "text/plain")
     assert "HTML page: Quota exceeded" in whole(wire, PAGE, "text/html")
     assert SAID in streamed(wire, b"data: quota exceeded\n\n")
-    assert SAID in streamed(wire, b"event: error\ndata: quota exceeded\n\n")
+    for name in (b"error", b"exception", b"stream_failed"):
+        assert SAID in streamed(wire, b"event: " + name + b"\ndata: quota exceeded\n\n")
+        assert SAID in streamed(wire, b"event: " + name + b'\ndata: {"detail":"quota exceeded"}\n\n')
     if wire != "anthropic":
         assert SAID in vectors(wire, SAID.encode(), "text/plain")
         assert "HTML page: Quota exceeded" in vectors(wire, PAGE, "text/html")
