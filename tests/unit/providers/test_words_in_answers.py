@@ -82,6 +82,13 @@ def test_page_under_a_stream_s_type_is_no_stream(wire: str) -> None:
     assert adapter_for(wire).is_stream(200, headers, PAGE) is False
 
 
+def test_error_inside_an_envelope_of_google() -> None:
+    body = orjson.dumps({"response": {"error": {"code": 429, "message": SAID}}})
+
+    assert SAID in whole("google", body)
+    assert SAID in streamed("google", b"data: " + body + b"\n\n")
+
+
 @pytest.mark.parametrize("wire", WIRES)
 def test_words_of_the_model_are_in_no_failure(wire: str) -> None:
     answer = {"object": "chat.completion", "output": {"text": "the model's own"}, "text": "and more of it"}
