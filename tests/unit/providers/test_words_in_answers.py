@@ -82,6 +82,21 @@ def test_page_under_a_stream_s_type_is_no_stream(wire: str) -> None:
     assert adapter_for(wire).is_stream(200, headers, PAGE) is False
 
 
+@pytest.mark.parametrize(
+    ("choice", "said"),
+    [
+        ({"message": {"content": "", "error": {"message": SAID}}}, SAID),
+        ({"delta": {"content": "", "error": {"message": SAID}}}, SAID),
+        ({"message": {"content": "Hal"}, "finish_reason": "error", "native_finish_reason": "SPENT"}, "(SPENT)"),
+        ({"delta": {"content": "Hal"}, "finish_reason": "error", "native_finish_reason": "SPENT"}, "(SPENT)"),
+    ],
+)
+def test_words_inside_the_choice(choice: dict[str, Any], said: str) -> None:
+    body = orjson.dumps({"id": "1", "choices": [{"index": 0, "finish_reason": None, **choice}]})
+
+    assert said in (whole("openai", body) if "message" in choice else streamed("openai", b"data: " + body + b"\n\n"))
+
+
 def test_error_inside_an_envelope_of_google() -> None:
     body = orjson.dumps({"response": {"error": {"code": 429, "message": SAID}}})
 
