@@ -66,6 +66,12 @@ name = "odd"
 provider = "openai"
 api_key = "sk-odd-key-000000000000"
 base_url = "http://127.0.0.1:{port}/v1"
+
+[[credentials]]
+name = "odd-anthropic"
+provider = "anthropic"
+api_key = "sk-ant-odd-000000000000"
+base_url = "http://127.0.0.1:{port}/v1"
 """
 
 
@@ -79,9 +85,9 @@ class Site:
         return await self.gateway.call(slug, {"message": "Hello", **body})
 
 
-def odd(slug: str, **settings: Any) -> str:
+def odd(slug: str, credential: str = "odd", **settings: Any) -> str:
     written = endpoint(slug, streaming_enabled=True, **settings)
-    return written.replace('credential = "sim"\nmodel', 'credential = "odd"\nmodel', 1)
+    return written.replace('credential = "sim"\nmodel', f'credential = "{credential}"\nmodel', 1)
 
 
 BACKUP = [{"credential": "sim", "model": "backup"}]
@@ -92,7 +98,13 @@ async def site(nursery: trio.Nursery, tmp_path: Path) -> Site:
     provider = OddProvider()
     listeners = await nursery.start(partial(trio.serve_tcp, provider.serve, 0, host="127.0.0.1"))
     credential = ODD.format(port=listeners[0].socket.getsockname()[1])
-    endpoints = [odd("alone", sessions_enabled=True), odd("backed", failover=BACKUP)]
+    endpoints = [
+        odd("alone", sessions_enabled=True),
+        odd("backed", failover=BACKUP),
+        odd("claude", "odd-anthropic"),
+        # A dollar for a thousand tokens: an answer of a hundred characters costs over two cents.
+        odd("frugal", monthly_budget_usd=0.06, estimated_cost_per_1k_tokens_usd=1, max_output_tokens=30),
+    ]
     return Site(await start_gateway(nursery, tmp_path, "\n".join([credential, project(), *endpoints])), provider)
 
 
@@ -171,3 +183,41 @@ async def test_whole_answer_is_bounded_where_a_stream_was_asked_for(site: Site) 
 
     assert 502 == response.status
     assert "answer's body is over 16777216 bytes" in response.json()["error"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_answers_with_counts_of_zero_spend_the_budget(site: Site, stream: bool) -> None:
+    zeros = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
+    whole = http(answer("x" * 100, usage=zeros))
+    streamed = http(sse(text("x" * 100, "stop"), {"choices": [], "usage": zeros}), content_type="text/event-stream")
+
+    responses = [await site.ask("frugal", streamed if stream else whole, stream=stream) for _ in range(4)]
+
+    assert [200, 422] == sorted({response.status for response in responses})
+    assert "budget" in responses[-1].json()["error"]
+    assert len(site.provider.asked) < len(responses)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_words_in_a_good_status_reach_the_client_from_any_wire(site: Site, stream: bool) -> None:
+    response = await site.ask("claude", http({"code": 1002, "message": "quota exceeded"}), stream=stream)
+
+    assert 502 == response.status
+    assert "Provider call failed: an error in the answer: quota exceeded" == response.json()["error"]
+
+
+async def test_input_of_a_call_that_came_twice_is_used_once(site: Site) -> None:
+    call = {"type": "tool_use", "id": "toolu_1", "name": "look_up", "input": {"a": 1}}
+    events = [
+        {"type": "message_start", "message": {"id": "msg_1", "content": []}},
+        {"type": "content_block_start", "index": 0, "content_block": call},
+        {"type": "content_block_delta", "index": 0, "delta": {"type": "input_json_delta", "partial_json": '{"a":1}'}},
+        {"type": "content_block_stop", "index": 0},
+        {"type": "message_delta", "delta": {"stop_reason": "tool_use"}, "usage": {"output_tokens": 9}},
+        {"type": "message_stop"},
+    ]
+
+    response = await site.ask("claude", http(sse(*events), content_type="text/event-stream"))
+
+    (called,) = response.json()["tool_calls"]
+    assert {"a": 1} == json.loads(called["function"]["arguments"])

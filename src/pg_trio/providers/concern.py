@@ -22,7 +22,7 @@ import orjson
 from pg_trio.domain.chat import Json
 from pg_trio.errors import Concern
 from pg_trio.providers.json_text import read_json
-from pg_trio.providers.said import ERROR_BODY_BYTES
+from pg_trio.providers.retry_after import ERROR_BODY_BYTES
 
 STATUSES = frozenset({400, 413, 422})
 

@@ -24,7 +24,7 @@ from pg_trio.providers.embedding_fields import (
     read_object,
     read_vector,
 )
-from pg_trio.providers.google import complete_headers, model_path, url_of
+from pg_trio.providers.google import model_path, url_of
 from pg_trio.providers.native_adapter import headers_for
 from pg_trio.providers.openai_fields import refuse
 
@@ -55,7 +55,7 @@ class GoogleEmbeddings(EmbeddingLimits):
         self, status: int, headers: Mapping[str, str], body: bytes, candidate: Candidate, *, inputs: int, now_s: float
     ) -> EmbeddingReply:
         """The vectors. Raises: UpstreamRefused for every status but 2xx; UpstreamNonsense (see embedding_fields)."""
-        answer = read_object(status, complete_headers(headers, body), body, candidate, now_s)
+        answer = read_object(status, headers, body, candidate, now_s)
         vectors = []
         for number, item in enumerate(read_list(answer.get("embeddings"), "embeddings")):
             if type(item) is not dict:

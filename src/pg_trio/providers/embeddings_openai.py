@@ -33,6 +33,7 @@ from pg_trio.providers.embedding_fields import (
 )
 from pg_trio.providers.openai_fields import read_model, refuse
 from pg_trio.providers.openai_request import route_to, url_to
+from pg_trio.providers.openai_tools import read_index
 
 _FLOAT_BYTES = 4
 
@@ -78,16 +79,19 @@ class OpenAIEmbeddings(EmbeddingLimits):
 
 
 def _read_data(items: list[Json]) -> list[Vector]:
-    """The vectors in the order of their `index`. If the indexes are incomplete, in the order of the list."""
-    vectors, places = list[Vector](), list[Json]()
+    """The vectors in the order of their `index`, which may begin at 1. Without an index for each, in the order of the
+    list."""
+    vectors, places = list[Vector](), list[int]()
     for number, item in enumerate(items):
         if type(item) is not dict:
             refuse(f"data[{number}]", item, "an object")
         where = f"data[{number}].embedding"
         given = item.get("embedding")
         vectors.append(_read_base64(given, where) if type(given) is str else read_vector(given, where))
-        places.append(item.get("index"))
-    if not all(type(place) is int for place in places) or sorted(places) != list(range(len(places))):
+        place = read_index(item.get("index"))
+        if place is not None:
+            places.append(place)
+    if len(set(places)) != len(vectors):
         return vectors
     return [vector for _, vector in sorted(zip(places, vectors, strict=True))]
 

@@ -255,10 +255,9 @@ class EventReader(BodyReader):
             if type(event) is list and (words := read_error_message(event)) is not None:
                 raise self._said_error(words)
             return
-        kind = event.get("type")
-        if type(kind) is not str or not kind:
-            kind = sent.event
-        if kind != sent.event and is_error_name(sent.event):
+        named = event.get("type")
+        kind = named if type(named) is str and named else sent.event
+        if named != sent.event != "message" and is_error_name(sent.event):
             kind = "error"
         if kind == "error" or "error" in event:
             self.raise_error(event, kind)

@@ -67,6 +67,7 @@ _FIELD_NAME = re.compile(r"^\W*(?:finish|stop)[\W_]*reason(?=[\W_]|[A-Z]|$)[\W_]
 _NOT_YET = re.compile(
     r"(?:not|still)[\W_]*(?:yet|finish|complete|done|stopped|running|generating)|in[\W_]*progress", re.IGNORECASE
 )
+_CALLS = frozenset({"call", "calls", "tool", "tools", "function", "functions"})
 # Inside joined words (`maxtokens`, `endturn`), stems of this length or more are found too.
 _INSIDE_FROM_CHARS = 3
 
@@ -111,7 +112,8 @@ def _mean(reason: str) -> Meaning:
         return "none"
     for meaning, stems in _STEMS:
         if any(_begins(word, stem) for stem in stems.split() for word in words):
-            return meaning
+            # A limit of calls (Google's TOO_MANY_TOOL_CALLS) is not the answer's length limit.
+            return "error" if meaning == "length" and not _CALLS.isdisjoint(words) else meaning
     squeezed = "".join(words)
     for meaning, stems in _STEMS:
         if any(stem in squeezed for stem in stems.split() if len(stem) >= _INSIDE_FROM_CHARS):

@@ -6,8 +6,6 @@ google_stream.py reads answers.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
 from functools import lru_cache
 from urllib.parse import quote
 
@@ -19,9 +17,6 @@ from pg_trio.domain.upstream import WireRequest
 from pg_trio.providers.google_request import why_unfit, write_body
 from pg_trio.providers.google_stream import GoogleStreamReader
 from pg_trio.providers.native_adapter import ROUTES_KEPT, NativeAdapter, headers_for
-from pg_trio.providers.said import ERROR_BODY_BYTES
-
-_RETRY_DELAY = re.compile(rb'"retryDelay":\s*"(\d{1,9}(?:\.\d{1,9})?s)"')
 
 
 class GoogleAdapter(NativeAdapter):
@@ -45,21 +40,9 @@ class GoogleAdapter(NativeAdapter):
             is_stream=stream,
         )
 
-    def complete_headers(self, headers: Mapping[str, str], body: bytes) -> Mapping[str, str]:
-        """See NativeAdapter."""
-        return complete_headers(headers, body)
-
     def open_stream(self, candidate: Candidate) -> GoogleStreamReader:
         """A reader for the body of one streamed answer."""
         return GoogleStreamReader(candidate)
-
-
-def complete_headers(headers: Mapping[str, str], body: bytes) -> Mapping[str, str]:
-    """The headers with a `Retry-After` from the error's details (google.rpc.RetryInfo: `"34.07s"`)."""
-    if "retry-after" in headers or b"retryDelay" not in body[:ERROR_BODY_BYTES]:
-        return headers
-    found = _RETRY_DELAY.search(body[:ERROR_BODY_BYTES])
-    return headers if found is None else {**headers, "retry-after": found[1].decode("ascii")}
 
 
 def model_path(candidate: Candidate) -> str:

@@ -47,6 +47,7 @@ class GoogleStreamReader(EventReader):
         inner = answer.get("response")
         if type(inner) is dict and "candidates" not in answer:
             answer = inner
+            self.raise_error(answer)
         if type(answer.get("usageMetadata")) is dict:
             self.usage = read_usage(answer["usageMetadata"])
         chosen = _first_candidate(answer)

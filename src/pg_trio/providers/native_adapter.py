@@ -57,10 +57,6 @@ class NativeAdapter(ABC):
     def open_stream(self, candidate: Candidate) -> EventReader:
         """A reader for the body of one streamed answer."""
 
-    def complete_headers(self, headers: Mapping[str, str], body: bytes) -> Mapping[str, str]:
-        """The headers of a failure, with the `Retry-After` that the wire has in the failure's `body`."""
-        return headers
-
     def refuses_usage(self, status: int, body: bytes, candidate: Candidate) -> bool:
         """Always False: these wires send a stream's usage without a request for it."""
         return False
@@ -77,7 +73,7 @@ class NativeAdapter(ABC):
         Raises: UpstreamRefused for every status but 2xx; UpstreamNonsense (see the rules here and in `event_reader`).
         """
         if not 200 <= status < 300:
-            raise read_refusal(status, self.complete_headers(headers, body), body, candidate, now_s=now_s)
+            raise read_refusal(status, headers, body, candidate, now_s=now_s)
         reader = self.open_stream(candidate)
         if begins_as_stream(body):
             check_lines(body)

@@ -103,6 +103,9 @@ def why_failed(reason: Json, *places: Json) -> str:
         error = place.get("error") if isinstance(place, dict) else None
         if error is not None and says_error(error) and (said := read_error_message(error)):
             return said
+    natives = [place.get("native_finish_reason") for place in places if isinstance(place, dict)]
+    # OpenRouter's `finish_reason` is `error`, and this is the provider's own.
+    reason = next((native for native in natives if type(native) is str and native), reason)
     named = f" ({reason})" if type(reason) is str and reason.lower() != "error" else ""
     return f"the provider ended it with an error{named}"
 

@@ -123,6 +123,8 @@ def _read_any(answer: Json, candidate: Candidate) -> Reply:
     if finish_reason == "error" or choice.get("error"):
         _refuse_failed(choice, message, candidate)
     if not content and not tool_calls and finish_reason not in ("length", "content_filter"):
+        if says_error(message.get("error")):
+            raise said_instead(why_failed(None, message), candidate)
         raise UpstreamNonsense(f"{_MESSAGE} has neither content nor tool calls")
     reply = Reply(
         id=reply_id(answer.get("id"), candidate),

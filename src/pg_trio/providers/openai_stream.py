@@ -101,8 +101,8 @@ class OpenAIStreamReader(BodyReader):
         self._characters = 0
         self._refused = False
         self._finish: Meaning = "none"
-        # The provider's own finish reason, and text that was not a chunk, for the message of a failure.
-        self._ended_by: Json = None
+        # The choice with the finish reason, and text that was not a chunk, for the message of a failure.
+        self._ended_by: dict[str, Json] = {}
         self._hint: str | None = None
         self._usage: Usage | None = None
         self._stop: NativeStop | None = None
@@ -187,7 +187,9 @@ class OpenAIStreamReader(BodyReader):
 
     def _check_whole(self, finish_reason: str) -> None:
         if self._finish == "error":
-            said = why_failed(self._ended_by) if self._hint is None else self._hint
+            said = self._hint
+            if said is None:
+                said = why_failed(self._ended_by.get("finish_reason"), self._ended_by)
             raise self._stream_error(said)
         if self._characters or self._calls.count:
             if finish_reason == "error":
@@ -259,7 +261,7 @@ class OpenAIStreamReader(BodyReader):
         if choice.get("error") and says_error(choice["error"]):
             raise self._stream_error(why_failed(reason, choice))
         if reason and (meaning := read_finish(reason)) != "none":
-            self._finish, self._ended_by, self._stop = meaning, reason, read_matched_stop(choice)
+            self._finish, self._ended_by, self._stop = meaning, choice, read_matched_stop(choice)
             # Moonshot sends the usage in the choice.
             self._usage = self._usage or read_usage(choice.get("usage"), is_empty=True)
 
@@ -299,6 +301,8 @@ class OpenAIStreamReader(BodyReader):
         reasoning = find_reasoning(delta)
         if reasoning is not None:
             self._reason(reasoning, events)
+        if says_error(delta.get("error")):
+            raise self._said_error(delta["error"])
         refusal = delta.get("refusal")
         if refusal:
             if type(refusal) is not str:

@@ -219,7 +219,11 @@ class StreamedCalls:
         name = function.get("name")
         if name is not None and type(name) is not str:
             refuse(f"{where}.function.name", name, "a string")
-        arguments = _read_arguments(function.get("arguments"), f"{where}.function.arguments") or ""
+        given = function.get("arguments")
+        if type(given) in (int, float):
+            # A token that is a number, as in texts (`openai_fields`, rule 3).
+            given = str(given)
+        arguments = _read_arguments(given, f"{where}.function.arguments") or ""
         call_id, index = _read_id(piece.get("id")), read_index(piece.get("index"))
         call = self._find(index, call_id, name or "", arguments)
         if call is None:

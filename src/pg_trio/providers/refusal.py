@@ -15,7 +15,7 @@ from pg_trio.domain.secret import mask_secrets
 from pg_trio.errors import UpstreamRefused
 from pg_trio.providers.concern import read_concern
 from pg_trio.providers.json_text import mend_text
-from pg_trio.providers.retry_after import read_limit_reset, read_retry_after
+from pg_trio.providers.retry_after import read_body_wait, read_limit_reset, read_retry_after
 from pg_trio.providers.said import read_words
 
 
@@ -27,6 +27,8 @@ def read_refusal(
     words = read_words(headers, body)
     said = f"HTTP {status}: {words}" if words else f"HTTP {status}"
     retry_after_s = read_retry_after(headers, now_s)
+    if retry_after_s is None and status in (429, 503):
+        retry_after_s = read_body_wait(body, now_s)
     if retry_after_s is None and status == 429:
         retry_after_s = read_limit_reset(headers, now_s)
     return UpstreamRefused(

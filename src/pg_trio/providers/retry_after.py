@@ -10,7 +10,9 @@ Rules:
    Anthropic's API reference, "Rate limits"), `x-ratelimit-reset-requests` (a duration, OpenAI's), `x-ratelimit-reset`,
    `ratelimit-reset`. Of limits that say so, those with nothing left count, the last of them; else the first to be whole
    again, for then one is merely too small for this request.
-6. At most an hour: longer waits are mistakes, or a day's quota, and a candidate is looked at again before that.
+6. Without a header the body of a 429 or 503 may say it: `retryDelay` in Google's details (google.rpc.RetryInfo), on any
+   wire, and `X-RateLimit-Reset` among the headers that OpenRouter repeats in its error.
+7. At most an hour: longer waits are mistakes, or a day's quota, and a candidate is looked at again before that.
 """
 
 from __future__ import annotations
@@ -20,6 +22,9 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+
+# 1 MiB: FastAPI repeats the whole input in its message; a larger body is a page, and is not read.
+ERROR_BODY_BYTES = 1024 * 1024
 
 # The contract's cap (section 9).
 RETRY_AFTER_LIMIT_S = 3_600.0
@@ -37,6 +42,7 @@ _CLOCK = re.compile(r"(\d{1,3}):(\d{2}):(\d{2})(\.\d+)?")
 # `x-ratelimit-reset-tokens` and `x-ratelimit-remaining-tokens`, `anthropic-ratelimit-tokens-reset` and
 # `anthropic-ratelimit-tokens-remaining`, `ratelimit-reset` and `ratelimit-remaining`.
 _RESET = re.compile(r"(?:x-)?ratelimit-reset(?:-[a-z-]+)?|anthropic-ratelimit-[a-z-]+-reset")
+_IN_BODY = re.compile(rb'"(?:retryDelay|x-ratelimit-reset)"\s*:\s*"?([^",}\s]{1,64})', re.IGNORECASE)
 _ISO_DATE = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d(\.\d{1,9})?)?\s?([Zz]|[+-]\d\d:?\d\d)?")
 
 
@@ -60,6 +66,13 @@ def read_limit_reset(headers: Mapping[str, str], now_s: float) -> float | None:
         (spent_s if left == 0 else others_s).append(wait_s)
     waits_s = [max(spent_s)] if spent_s else others_s
     return min(max(min(waits_s), 0.0), RETRY_AFTER_LIMIT_S) if waits_s else None
+
+
+def read_body_wait(body: bytes, now_s: float) -> float | None:
+    """Seconds that the body of a failure asks for, 0 to one hour; None where it does not say."""
+    found = _IN_BODY.search(body[:ERROR_BODY_BYTES])
+    wait_s = None if found is None else _read_wait(found[1].decode("latin-1"), now_s, per_second=1)
+    return None if wait_s is None else min(max(wait_s, 0.0), RETRY_AFTER_LIMIT_S)
 
 
 def _read_wait(value: str | None, now_s: float, per_second: int) -> float | None:

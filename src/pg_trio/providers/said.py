@@ -25,9 +25,7 @@ import orjson
 
 from pg_trio.domain.chat import Json
 from pg_trio.providers.json_text import read_json
-
-# 1 MiB: FastAPI repeats the whole input in its message; a larger body is a page, and is not read.
-ERROR_BODY_BYTES = 1024 * 1024
+from pg_trio.providers.retry_after import ERROR_BODY_BYTES
 
 # Characters kept of one text before it is masked; `mask_secrets` shows 500 characters of it.
 TEXT_CHARS = 4096

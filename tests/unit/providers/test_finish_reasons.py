@@ -23,7 +23,8 @@ MEANINGS = {
     "tool_calls": "tool_calls tool_use tool_call function_call function_calls",
     "error": "error abort aborted cancelled canceled timeout network_error server_error internal_error failed failure"
     " insufficient_system_resource malformed_function_call unexpected_tool_call rate_limit rate_limit_exceeded"
-    " upstream_error exception user_cancel interrupted tool_call_error overloaded model_error",
+    " upstream_error exception user_cancel interrupted tool_call_error overloaded model_error"
+    " too_many_tool_calls max_tool_calls function_call_limit",
     "none": "null none not_finished unfinished in_progress FINISH_REASON_UNSPECIFIED still_running",
 }
 WORDS = [(word, meaning) for meaning, words in MEANINGS.items() for word in words.split()]

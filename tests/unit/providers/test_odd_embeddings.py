@@ -44,3 +44,21 @@ def test_usage_that_is_no_count_is_none(usage: Any, expected: Usage | None) -> N
 )
 def test_usage_of_zero_is_none_on_any_wire(provider: str, answer: Any) -> None:
     assert read(provider, answer).usage is None
+
+
+@pytest.mark.parametrize("places", [(1, 0), ("1", "0"), (1.0, 0.0), (2, 1), ("2", "1")])
+def test_vectors_stand_where_their_index_says(places: tuple[Any, Any]) -> None:
+    data = [{"index": places[0], "embedding": [1.0]}, {"index": places[1], "embedding": [0.0]}]
+
+    first, second = read("openai", {"data": data}, inputs=2).vectors
+
+    assert ([0.0], [1.0]) == (list(first), list(second))
+
+
+@pytest.mark.parametrize("places", [(0, 0), (None, 0), (1, "x"), (True, False), (0.5, 0)])
+def test_vectors_without_an_index_each_stand_as_they_came(places: tuple[Any, Any]) -> None:
+    data = [{"index": places[0], "embedding": [1.0]}, {"index": places[1], "embedding": [0.0]}]
+
+    first, second = read("openai", {"data": data}, inputs=2).vectors
+
+    assert ([1.0], [0.0]) == (list(first), list(second))

@@ -72,6 +72,18 @@ def test_number_between_tokens_is_a_token() -> None:
     assert "[^1]0!" == text_of(events)
 
 
+def test_number_is_a_piece_of_arguments() -> None:
+    def piece(arguments: Any, **call: Any) -> dict[str, Any]:
+        named = {"name": "f"} if call else {}
+        calls = [{"index": 0, **call, "function": {**named, "arguments": arguments}}]
+        return {"choices": [{"index": 0, "delta": {"tool_calls": calls}, "finish_reason": None}]}
+
+    ends = {"choices": [{"index": 0, "delta": {}, "finish_reason": "tool_calls"}]}
+    events = stream("openai", piece('{"a":', id="call_1"), piece(6), piece(0), piece("}"), ends)
+
+    assert [("f", '{"a":60}')] == calls_of(events)
+
+
 @pytest.mark.parametrize("name", ["result", "data", "response"])
 def test_completion_inside_an_envelope(name: str) -> None:
     answer = {name: completion("Hi"), "success": True, "errors": [], "messages": [], "code": 0}

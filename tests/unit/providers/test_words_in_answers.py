@@ -67,7 +67,9 @@ def test_plain_text_and_pages(wire: str) -> None:
     assert SAID in whole(wire, SAID.encode(), "text/plain")
     assert "HTML page: Quota exceeded" in whole(wire, PAGE, "text/html")
     assert SAID in streamed(wire, b"data: quota exceeded\n\n")
-    assert SAID in streamed(wire, b"event: error\ndata: quota exceeded\n\n")
+    for name in (b"error", b"exception", b"stream_failed"):
+        assert SAID in streamed(wire, b"event: " + name + b"\ndata: quota exceeded\n\n")
+        assert SAID in streamed(wire, b"event: " + name + b'\ndata: {"detail":"quota exceeded"}\n\n')
     if wire != "anthropic":
         assert SAID in vectors(wire, SAID.encode(), "text/plain")
         assert "HTML page: Quota exceeded" in vectors(wire, PAGE, "text/html")
@@ -78,6 +80,28 @@ def test_page_under_a_stream_s_type_is_no_stream(wire: str) -> None:
     headers = {"content-type": "text/event-stream"}
 
     assert adapter_for(wire).is_stream(200, headers, PAGE) is False
+
+
+@pytest.mark.parametrize(
+    ("choice", "said"),
+    [
+        ({"message": {"content": "", "error": {"message": SAID}}}, SAID),
+        ({"delta": {"content": "", "error": {"message": SAID}}}, SAID),
+        ({"message": {"content": "Hal"}, "finish_reason": "error", "native_finish_reason": "SPENT"}, "(SPENT)"),
+        ({"delta": {"content": "Hal"}, "finish_reason": "error", "native_finish_reason": "SPENT"}, "(SPENT)"),
+    ],
+)
+def test_words_inside_the_choice(choice: dict[str, Any], said: str) -> None:
+    body = orjson.dumps({"id": "1", "choices": [{"index": 0, "finish_reason": None, **choice}]})
+
+    assert said in (whole("openai", body) if "message" in choice else streamed("openai", b"data: " + body + b"\n\n"))
+
+
+def test_error_inside_an_envelope_of_google() -> None:
+    body = orjson.dumps({"response": {"error": {"code": 429, "message": SAID}}})
+
+    assert SAID in whole("google", body)
+    assert SAID in streamed("google", b"data: " + body + b"\n\n")
 
 
 @pytest.mark.parametrize("wire", WIRES)
