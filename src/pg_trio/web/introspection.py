@@ -241,7 +241,7 @@ def find_methods(path: str) -> Sequence[str] | None:
         return None
     if rest.startswith("v1/"):
         route = rest.removeprefix("v1/")
-        if route == "models" or route.startswith("models/"):
+        if route == "models" or route.removeprefix("models/") not in (route, ""):
             return _READ
         return _CALLED if is_v1_route(route.encode("utf-8", "surrogateescape")) else ()
     if rest in _METHODS:
