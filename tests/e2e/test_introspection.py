@@ -286,3 +286,38 @@ async def test_connection_goes_on_after_a_body_that_nothing_reads(
 
     assert [statuses[0]] * 3 == statuses
     assert statuses[0] in (404, 405)
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        ("ask", "POST"),
+        ("chat/completions", "POST"),
+        ("v1/chat/completions", "POST"),
+        ("v1/messages/count_tokens", "POST"),
+        ("v1/models", "GET"),
+        ("v1/models/ask", "GET"),
+        ("info", "GET"),
+        ("models", "GET"),
+        ("client-tokens", "POST"),
+        ("candidates", "GET, POST"),
+        ("v1", None),
+        ("v1/", None),
+        ("v1/models/", None),
+        ("v1/nope", None),
+        ("mcp", None),
+        ("ask/more", None),
+    ],
+)
+async def test_methods_of_a_path(gateway: Gateway, path: str, allowed: str | None) -> None:
+    """Not those that a framework's routes happen to have. A word that is no route is a 404 whatever the method is."""
+    answers = [
+        await send_raw(gateway.port, f"{method} /api/{PROJECT}/{path} HTTP/1.1\r\nhost: x\r\n\r\n".encode())
+        for method in ("PUT", "PATCH", "TRACE", "OPTIONS")
+    ]
+    looked = await send_raw(gateway.port, get(f"/api/{PROJECT}/{path}"))
+
+    told = [(answer.status, answer.headers.get("allow")) for answer in answers]
+    refused = (404, None) if allowed is None else (405, allowed)
+    assert [refused] * 3 + [refused if allowed is None else (200, f"{allowed}, OPTIONS")] == told
+    assert {"GET": 401, "GET, POST": 401, "POST": 405, None: 404}[allowed] == looked.status

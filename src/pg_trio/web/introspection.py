@@ -22,7 +22,17 @@ from werkzeug.exceptions import HTTPException, NotFound
 from werkzeug.exceptions import MethodNotAllowed as WerkzeugMethodNotAllowed
 
 from pg_trio.domain.guardrails import NO_OUTPUT_RULES, Webhook
-from pg_trio.domain.project import Access, Caller, Candidate, Credential, Endpoint, Project, Token, TokenLimits
+from pg_trio.domain.project import (
+    RESERVED_SLUGS,
+    Access,
+    Caller,
+    Candidate,
+    Credential,
+    Endpoint,
+    Project,
+    Token,
+    TokenLimits,
+)
 from pg_trio.domain.secret import Secret
 from pg_trio.domain.server_link import EXTENSION
 from pg_trio.errors import (
@@ -122,18 +132,21 @@ def _add_project_models(app: QuartTrio, find_inspected: FindInspected) -> None:
 
 
 def _add_routes_of_surfaces(app: QuartTrio) -> None:
-    """The surfaces' routes. Only requests of another method come here."""
+    """The surfaces' routes. Only requests of another method come here, and those for words that are no slugs."""
 
-    @app.post("/api/<project>/<slug>", defaults={"dispatcher": ""})
-    @app.route("/api/<project>/chat/completions", methods=["GET"], defaults={"slug": "", "dispatcher": "yes"})
-    async def not_here(project: str, slug: str, dispatcher: str) -> Response:
-        raise MethodNotAllowed(["POST"]) if dispatcher else RouteNotFound()
+    @app.route("/api/<project>/<slug>", methods=["GET", "POST"])
+    @app.route("/api/<project>/chat/completions", methods=["GET"], defaults={"slug": ""})
+    @app.route("/api/<project>/v1/<path:slug>", methods=["GET", "POST"])
+    async def not_here(project: str, slug: str) -> Response:
+        raise _refuse_method(request.path, ())
 
-    @app.route("/api/<project>/v1/<path:route>", methods=["GET", "POST", "PUT", "PATCH", "DELETE"])
-    async def not_on_v1(project: str, route: str) -> Response:
-        if route == "models" or route.startswith("models/"):
-            raise MethodNotAllowed(["GET"])
-        raise MethodNotAllowed(["POST"]) if is_v1_route(route.encode()) else RouteNotFound()
+    @app.before_request
+    async def tell_methods() -> Response | None:
+        if request.method != "OPTIONS" or (methods := find_methods(request.path)) is None:
+            return None
+        if not methods:
+            raise RouteNotFound
+        return Response(b"", headers={"Allow": ", ".join([*methods, "OPTIONS"])})
 
 
 def _add_documents(app: QuartTrio) -> None:
@@ -203,12 +216,44 @@ def as_gateway_error(error: Exception, request_id: UUID) -> GatewayError:
     if isinstance(error, NotFound):
         return RouteNotFound()
     if isinstance(error, WerkzeugMethodNotAllowed):
-        return MethodNotAllowed(sorted(error.valid_methods or ()))
+        return _refuse_method(request.path, sorted(error.valid_methods or ()))
     if isinstance(error, HTTPException) and error.code is not None and 400 <= error.code < 500:
         return BadRequest(f"{error.name}.")
     extra = {"request_id": str(request_id)}
     logger.error("request %s: unexpected error", request_id, exc_info=error, extra=extra)
     return InternalError()
+
+
+_READ, _CALLED = ("GET",), ("POST",)
+# Below `/api/{uuid}/`. An endpoint may be called `candidates`.
+_METHODS = {
+    **dict.fromkeys(("info", "endpoints", "tokens", "models"), _READ),
+    "candidates": (*_READ, *_CALLED),
+    "client-tokens": _CALLED,
+    "chat/completions": _CALLED,
+}
+
+
+def find_methods(path: str) -> Sequence[str] | None:
+    """The methods of a path below `/api/{uuid}/`: none if it is no route. None for other paths."""
+    root, api, _, rest = [*path.split("/", 3), "", "", ""][:4]
+    if root or api != "api" or not rest:
+        return None
+    if rest.startswith("v1/"):
+        route = rest.removeprefix("v1/")
+        if route == "models" or route.removeprefix("models/") not in (route, ""):
+            return _READ
+        return _CALLED if is_v1_route(route.encode("utf-8", "surrogateescape")) else ()
+    if rest in _METHODS:
+        return _METHODS[rest]
+    return () if "/" in rest or rest in RESERVED_SLUGS else _CALLED
+
+
+def _refuse_method(path: str, known: Sequence[str]) -> GatewayError:
+    """The refusal of a request whose path may be a route of another method; `known` are those of other paths."""
+    methods = find_methods(path)
+    allowed = known if methods is None else methods
+    return MethodNotAllowed(allowed) if allowed else RouteNotFound()
 
 
 def describe_project(project: Project, tokens_count: int) -> dict[str, Any]:

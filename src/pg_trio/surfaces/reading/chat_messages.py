@@ -22,6 +22,8 @@ _ROLES: dict[str, Role] = {
 # Of these, a message may be a text alone.
 _PLAIN_ROLES = {named: role for named, role in _ROLES.items() if role != "tool"}
 _ROLE_AND_CONTENT = itemgetter("role", "content")
+# Where answers have a text of reasoning.
+_REASONING = ("reasoning_content", "reasoning")
 # A body with plain messages and no other lists and objects: the body, the list, the messages.
 PLAIN_DEPTH = 3
 
@@ -94,6 +96,9 @@ def _read_full_message(message: JsonObject, role: Role, path: str) -> Message:
         # The message of a model that refused, as OpenAI's SDKs send it back.
         content = [{"type": "refusal", "refusal": message["refusal"]}]
     if content is None and not tool_calls:
-        raise BadRequest(f"{path}.content: must be a string or a list of parts.")
+        if role != "assistant" or not any(isinstance(message.get(name), str) for name in _REASONING):
+            raise BadRequest(f"{path}.content: must be a string or a list of parts.")
+        # An answer that was all reasoning, as clients send it back.
+        content = ""
     reasoning = read_reasoning(message.get("reasoning_details")) if role == "assistant" else ()
     return Message(role, read_content(content, role, f"{path}.content"), name, tool_calls, tool_call_id, reasoning)

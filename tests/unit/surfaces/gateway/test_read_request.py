@@ -202,6 +202,14 @@ def test_turn_with_no_text_at_all_is_refused(turn: dict[str, object]) -> None:
     assert "messages[0].content: must be a string or a list of parts." == refusal({"messages": [turn]})
 
 
+@pytest.mark.parametrize("field", ["reasoning_content", "reasoning"])
+def test_answer_that_was_all_reasoning(field: str) -> None:
+    turn = {"role": "assistant", "content": None, field: "Hm."}
+
+    assert (Message("assistant", ""),) == read({"messages": [turn]}).messages
+    assert refusal({"messages": [{**turn, "role": "user"}]}).startswith("messages[0].content: must be a string")
+
+
 def test_refusal_part_is_an_assistants() -> None:
     parts = [{"type": "refusal", "refusal": "I can't.", "more": 1}]
 

@@ -79,6 +79,9 @@ def _read_turn(turn: Json, path: str) -> list[Message]:
     if isinstance(content, str):
         native_turn = None if fields is None and role == "user" else NativeTurn(fields)
         return [Message(cast(Literal["user", "assistant"], role), content, native=native_turn)]
+    if role == "assistant" and content == []:
+        # An answer without a block, as clients send it back.
+        return [Message("assistant", "", native=NativeTurn(fields))]
     blocks = _check_blocks(content, f"{path}.content")
     if role == "assistant":
         return [_read_assistant(blocks, fields, f"{path}.content")]

@@ -323,6 +323,14 @@ def test_session_may_have_the_call() -> None:
     assert "t1" == request.messages[0].tool_call_id
 
 
+@pytest.mark.parametrize("more", [{}, {"stray": 1}])
+def test_answer_without_a_block_comes_back(more: dict[str, object]) -> None:
+    """As `/v1/messages` gives it for a model that only thought, unsigned."""
+    turns = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": [], **more}]
+
+    assert [("user", "Hi"), ("assistant", "")] == [(each.role, each.content) for each in read(messages=turns).messages]
+
+
 @pytest.mark.parametrize(("text", "fields"), WRONG, ids=[text for text, _ in WRONG])
 def test_mistake_names_the_field(text: str, fields: dict[str, object]) -> None:
     with pytest.raises(BadRequest) as caught:
