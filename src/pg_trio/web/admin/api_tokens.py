@@ -71,8 +71,9 @@ def add_token_routes(app: QuartTrio, desk: Desk) -> None:
         token = await find_token(desk, token_id)
         if not token.is_active:
             raise BadRequest("The token is revoked and stays so; create a new one.")
-        _, plaintext = await desk.gateway.administer_tokens(lambda admin: admin.rotate(str(token.id)))
+        # The row first: the old text is dead when the token is rotated, so nothing may keep the new one back then.
         await desk.gateway.operators.override([], visitor.change("token.rotate", f"token:{token.id}"))
+        _, plaintext = await desk.gateway.administer_tokens(lambda admin: admin.rotate(str(token.id)))
         return {"ok": True, "data": {"id": token.id, "token": plaintext}}
 
     @app.delete(f"{API}/tokens/<token_id>")
@@ -109,7 +110,13 @@ async def make_token(desk: Desk, visitor: Visitor, wanted: WantedToken) -> tuple
         token, plaintext = await gateway.administer_tokens(create)
     except ValueError as error:
         raise BadRequest(f"{error}.") from None
-    content = {"project": str(token.project_uuid), "name": token.name, "scopes": list(token.scopes)}
+    content = {
+        "project": str(token.project_uuid),
+        "name": token.name,
+        "env": token.env,
+        "scopes": list(token.scopes),
+        **{name: limit for name, limit in attrs.asdict(wanted.limits).items() if limit is not None},
+    }
     try:
         await gateway.operators.override([], visitor.change("token.create", f"token:{token.id}", content))
     except StoreError:
