@@ -14,6 +14,7 @@ import attrs
 from quart_trio import QuartTrio
 
 from pg_trio.domain.json_value import Json
+from pg_trio.domain.operator import describe_new_token
 from pg_trio.domain.project import SCOPES, Project, Token, TokenEnv, TokenLimits
 from pg_trio.errors import BadRequest, RouteNotFound, StoreError
 from pg_trio.web.admin.api_changes import API, read_object
@@ -110,15 +111,9 @@ async def make_token(desk: Desk, visitor: Visitor, wanted: WantedToken) -> tuple
         token, plaintext = await gateway.administer_tokens(create)
     except ValueError as error:
         raise BadRequest(f"{error}.") from None
-    content = {
-        "project": str(token.project_uuid),
-        "name": token.name,
-        "env": token.env,
-        "scopes": list(token.scopes),
-        **{name: limit for name, limit in attrs.asdict(wanted.limits).items() if limit is not None},
-    }
+    described = describe_new_token(token)
     try:
-        await gateway.operators.override([], visitor.change("token.create", f"token:{token.id}", content))
+        await gateway.operators.override([], visitor.change("token.create", f"token:{token.id}", described))
     except StoreError:
         # A token that the audit does not know must not work.
         await gateway.administer_tokens(lambda admin: admin.revoke(str(token.id)))
