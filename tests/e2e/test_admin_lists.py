@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -221,7 +223,21 @@ async def test_created_token_works_and_is_shown_once(gateway: Gateway, operators
     )
     (row,) = [row for row in await read(operators, "audit") if row["action"] == "token.create"]
     assert ("Olga", f"token:{made['id']}") == (row["operator"], row["target"])
+    assert {**wanted, "env": "live"} == row["change"]
     assert made["token"] not in json.dumps(row)
+
+
+async def test_rotation_that_the_audit_cannot_keep_changes_nothing(gateway: Gateway, operators: Operators) -> None:
+    (token,) = await read(operators, "tokens")
+    file = gateway.settings.gateway.data_dir / "operators.db"
+    with closing(sqlite3.connect(file, isolation_level=None)) as saboteur:
+        saboteur.execute("ALTER TABLE audit RENAME TO hidden")
+
+        refused = await operators.call("POST", f"tokens/{token['id']}/rotate")
+
+    (same,) = await read(operators, "tokens")
+    assert (503, token["prefix"]) == (refused.status, same["prefix"])
+    assert 200 == (await gateway.call("ask")).status
 
 
 async def test_rotated_and_revoked_tokens_are_refused(gateway: Gateway, operators: Operators) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from math import inf
 from pathlib import Path
 from uuid import UUID
@@ -129,6 +131,40 @@ def test_rotate_prints_new_plaintext_alone(data_dir: Path) -> None:
     assert PLAINTEXT.match(new)
     assert new != old
     assert new[:16] == json.loads(run_well("list", *place, "--json"))["prefix"]
+
+
+def test_changes_are_in_the_audit(data_dir: Path) -> None:
+    place = ("--data-dir", str(data_dir))
+    plaintext = run_well("create", *place, "--project", str(SUPPORT), "--name", "ci", "--max-concurrent", "3")
+    run_well("limit", *place, "1", "--max-concurrent", "none")
+    run_well("rotate", *place, "1")
+    run_well("revoke", *place, "1")
+
+    with closing(sqlite3.connect(data_dir / "operators.db")) as file:
+        rows = file.execute("SELECT operator, action, target, change FROM audit ORDER BY id").fetchall()
+
+    assert {("command line", "token:1")} == {(operator, target) for operator, _, target, _ in rows}
+    made = {"project": str(SUPPORT), "name": "ci", "env": "live", "scopes": ["chat", "models"], "max_concurrent": 3}
+    assert [
+        ("token.create", made),
+        ("token.limit", {"max_concurrent": None}),
+        ("token.rotate", None),
+        ("token.revoke", None),
+    ] == [(action, json.loads(change)) for _, action, _, change in rows]
+    assert plaintext.strip() not in str(rows)
+
+
+def test_broken_audit_keeps_no_token_valid(data_dir: Path) -> None:
+    place = ("--data-dir", str(data_dir))
+    run_well("create", *place, "--project", str(SUPPORT), "--name", "ci")
+    (data_dir / "operators.db").write_bytes(b"no database" * 1000)
+
+    revoked = run("revoke", *place, "1")
+    made = run("create", *place, "--project", str(SUPPORT), "--name", "other")
+
+    assert [1, 1] == [revoked.returncode, made.returncode]
+    assert "operators.db" in revoked.stderr
+    assert ["revoked", "revoked"] == re.findall("revoked|active", run_well("list", *place))
 
 
 def test_revoke_is_listed(data_dir: Path) -> None:

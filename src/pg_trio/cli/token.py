@@ -18,11 +18,13 @@ from attrs import asdict, fields
 
 from pg_trio.cli.console import output_failure
 from pg_trio.cli.place import add_actions, find_project, locate
+from pg_trio.domain.json_value import Json
+from pg_trio.domain.operator import Change, describe_new_token
 from pg_trio.domain.project import SCOPES, Token, TokenLimits
-from pg_trio.errors import ConfigError, OutputLost
+from pg_trio.errors import ConfigError, OutputLost, StoreError
 
 if TYPE_CHECKING:
-    from pg_trio.stores.administration import TokenAdministration
+    from pg_trio.stores.administration import Administration, TokenAdministration
 
 COMMAND = "pg-trio token"
 DEFAULT_SCOPES = ("chat", "models")
@@ -71,13 +73,27 @@ def run(arguments: argparse.Namespace) -> int:
     # Before anything is opened: a mistyped project must not leave a directory behind.
     wanted = getattr(arguments, "project", None)
     project_uuid = None if wanted is None else find_project(place, wanted, COMMAND)
+    stores = administer(place.data_dir, place.cluster)
     # Only `create` makes a directory: otherwise a mistyped directory would look like an empty list of tokens.
-    with administer(place.data_dir, place.cluster).open_tokens(create=arguments.action == "create") as admin:
-        _ACTIONS[arguments.action](admin, project_uuid, arguments)
+    with stores.open_tokens(create=arguments.action == "create") as admin:
+        if arguments.action == "list":
+            _list(admin, project_uuid, as_json=arguments.json)
+        else:
+            _CHANGES[arguments.action](admin, stores, project_uuid, arguments)
     return 0
 
 
-def _create(admin: TokenAdministration, project_uuid: UUID | None, arguments: argparse.Namespace) -> None:
+def _note(stores: Administration, action: str, token: Token, content: Json = None) -> None:
+    """Write the audit's row. After the change: a file of operators that cannot be used must not keep a token valid."""
+    from pg_trio.store.operator_admin import CONSOLE
+
+    with stores.open_operators() as audit:
+        audit.note(Change(CONSOLE, f"token.{action}", f"token:{token.id}", None, content))
+
+
+def _create(
+    admin: TokenAdministration, stores: Administration, project_uuid: UUID | None, arguments: argparse.Namespace
+) -> None:
     assert project_uuid is not None  # the parser requires it
     scopes = arguments.scopes or DEFAULT_SCOPES
     limits = TokenLimits(**_named_limits(arguments))
@@ -86,15 +102,21 @@ def _create(admin: TokenAdministration, project_uuid: UUID | None, arguments: ar
     if (failure := output_failure()) is not None:
         admin.revoke(str(token.id))
         raise OutputLost(f"the token was made, could not be written ({failure.strerror}) and is revoked again")
+    try:
+        _note(stores, "create", token, describe_new_token(token))
+    except StoreError:
+        # A token that the audit does not know must not work.
+        admin.revoke(str(token.id))
+        raise
     _tell(f"Token {token.id} ({token.name}) of project {project_uuid}, scopes: {', '.join(token.scopes)}.")
     if token.limits is not None:
         _tell(f"Limits: {_format_limits(token.limits)}.")
     _tell("It is not stored and will not be shown again.")
 
 
-def _list(admin: TokenAdministration, project_uuid: UUID | None, arguments: argparse.Namespace) -> None:
+def _list(admin: TokenAdministration, project_uuid: UUID | None, *, as_json: bool) -> None:
     tokens = admin.list_tokens(project_uuid)
-    if arguments.json:
+    if as_json:
         for token in tokens:
             print(json.dumps(_describe(token)))
     elif tokens:
@@ -103,7 +125,7 @@ def _list(admin: TokenAdministration, project_uuid: UUID | None, arguments: argp
         _tell("No tokens; `pg-trio token create` makes one.")
 
 
-def _limit(admin: TokenAdministration, _: UUID | None, arguments: argparse.Namespace) -> None:
+def _limit(admin: TokenAdministration, stores: Administration, _: UUID | None, arguments: argparse.Namespace) -> None:
     changes = _named_limits(arguments)
     if not changes:
         raise ConfigError("pg-trio token limit", ["nothing to change: name a limit, as in --max-concurrent 8"])
@@ -112,12 +134,15 @@ def _limit(admin: TokenAdministration, _: UUID | None, arguments: argparse.Names
         f"Token {token.id} ({token.name}) has these limits in every worker within a second:"
         f" {_format_limits(token.limits)}."
     )
+    _note(stores, "limit", token, {**changes})
 
 
-def _rotate(admin: TokenAdministration, _: UUID | None, arguments: argparse.Namespace) -> None:
+def _rotate(admin: TokenAdministration, stores: Administration, _: UUID | None, arguments: argparse.Namespace) -> None:
     token, plaintext = admin.rotate(arguments.token)
     print(plaintext)
-    if (failure := output_failure()) is not None:
+    failure = output_failure()
+    _note(stores, "rotate", token)
+    if failure is not None:
         raise OutputLost(
             f"token {token.id} ({token.name}) has a new text that could not be written ({failure.strerror}), and the"
             " old one is refused: rotate it again"
@@ -126,12 +151,13 @@ def _rotate(admin: TokenAdministration, _: UUID | None, arguments: argparse.Name
     _tell("It is not stored and will not be shown again.")
 
 
-def _revoke(admin: TokenAdministration, _: UUID | None, arguments: argparse.Namespace) -> None:
+def _revoke(admin: TokenAdministration, stores: Administration, _: UUID | None, arguments: argparse.Namespace) -> None:
     token = admin.revoke(arguments.token)
     _tell(f"Token {token.id} ({token.name}, {token.prefix}…) is revoked; every worker refuses it within a second.")
+    _note(stores, "revoke", token)
 
 
-_ACTIONS = {"create": _create, "list": _list, "limit": _limit, "rotate": _rotate, "revoke": _revoke}
+_CHANGES = {"create": _create, "limit": _limit, "rotate": _rotate, "revoke": _revoke}
 
 
 # ── arguments in, text out ───────────────────────────────────────────────────────────────────────────────────────────

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Literal, TypeAlias
 
-from attrs import field, frozen
+from attrs import asdict, field, frozen
 
-from pg_trio.domain.json_value import Json
+from pg_trio.domain.caller import Token
+from pg_trio.domain.json_value import Json, JsonObject
 
 Role: TypeAlias = Literal["viewer", "operator"]
 ROLES: tuple[Role, ...] = ("viewer", "operator")
@@ -52,6 +53,18 @@ class Change:
     target: str
     address: str | None
     change: Json = None
+
+
+def describe_new_token(token: Token) -> JsonObject:
+    """What the audit says of a new token: everything that was chosen, and nothing of its text."""
+    limits = {} if token.limits is None else asdict(token.limits)
+    return {
+        "project": str(token.project_uuid),
+        "name": token.name,
+        "env": token.env,
+        "scopes": list(token.scopes),
+        **{name: limit for name, limit in limits.items() if limit is not None},
+    }
 
 
 @frozen(slots=True)

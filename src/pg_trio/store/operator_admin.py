@@ -73,6 +73,11 @@ class OperatorAdmin:
             write_audit(self._connection, revocation_of(operator, by))
         return evolve(operator, is_active=False)
 
+    def note(self, change: Change) -> None:
+        """Write the audit's row of a change that was made elsewhere."""
+        with explained(self._path), transaction(self._connection):
+            write_audit(self._connection, change)
+
     def make_link(self, operator: Operator) -> str:
         """A secret that logs the operator in at the pages, once, within LINK_S."""
         secret = secrets.token_urlsafe(RANDOM_BYTES)

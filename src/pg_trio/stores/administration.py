@@ -13,7 +13,7 @@ from attrs import frozen
 
 from pg_trio.config.cluster_settings import ClusterSettings
 from pg_trio.domain.log_row import LogRow
-from pg_trio.domain.operator import Operator, Role
+from pg_trio.domain.operator import Change, Operator, Role
 from pg_trio.domain.project import Token, TokenEnv, TokenLimits
 from pg_trio.domain.request_filter import RowChoice
 from pg_trio.domain.request_sums import Overview, TimeRange
@@ -66,6 +66,9 @@ class OperatorAdministration(AbstractContextManager["OperatorAdministration"], P
 
     def revoke(self, reference: str) -> Operator:
         """The operator, permanently revoked."""
+
+    def note(self, change: Change) -> None:
+        """Write the audit's row of a change that was made elsewhere."""
 
     def make_link(self, operator: Operator) -> str:
         """A secret that logs the operator in at the pages, once."""

@@ -11,7 +11,7 @@ from attrs import evolve
 
 from pg_trio.cluster.postgres.command_connection import connect_command, explained
 from pg_trio.cluster.postgres.operator_rows import INSERT_AUDIT, SELECT_OPERATORS, audit_values, operator_of
-from pg_trio.domain.operator import Operator, Role
+from pg_trio.domain.operator import Change, Operator, Role
 from pg_trio.store.operator_admin import (
     CONSOLE,
     LINK_S,
@@ -66,6 +66,11 @@ class PostgresOperatorAdmin:
             self._connection.execute("DELETE FROM pgtrio.page_sessions WHERE operator_id = %s", (operator.id,))
             self._connection.execute(INSERT_AUDIT, audit_values(revocation_of(operator, by)))
         return evolve(operator, is_active=False)
+
+    def note(self, change: Change) -> None:
+        """See OperatorAdmin."""
+        with explained():
+            self._connection.execute(INSERT_AUDIT, audit_values(change))
 
     def make_link(self, operator: Operator) -> str:
         """See OperatorAdmin."""

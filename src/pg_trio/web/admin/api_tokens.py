@@ -14,6 +14,7 @@ import attrs
 from quart_trio import QuartTrio
 
 from pg_trio.domain.json_value import Json
+from pg_trio.domain.operator import describe_new_token
 from pg_trio.domain.project import SCOPES, Project, Token, TokenEnv, TokenLimits
 from pg_trio.errors import BadRequest, RouteNotFound, StoreError
 from pg_trio.web.admin.api_changes import API, read_object
@@ -71,8 +72,9 @@ def add_token_routes(app: QuartTrio, desk: Desk) -> None:
         token = await find_token(desk, token_id)
         if not token.is_active:
             raise BadRequest("The token is revoked and stays so; create a new one.")
-        _, plaintext = await desk.gateway.administer_tokens(lambda admin: admin.rotate(str(token.id)))
+        # The row first: the old text is dead when the token is rotated, so nothing may keep the new one back then.
         await desk.gateway.operators.override([], visitor.change("token.rotate", f"token:{token.id}"))
+        _, plaintext = await desk.gateway.administer_tokens(lambda admin: admin.rotate(str(token.id)))
         return {"ok": True, "data": {"id": token.id, "token": plaintext}}
 
     @app.delete(f"{API}/tokens/<token_id>")
@@ -109,9 +111,9 @@ async def make_token(desk: Desk, visitor: Visitor, wanted: WantedToken) -> tuple
         token, plaintext = await gateway.administer_tokens(create)
     except ValueError as error:
         raise BadRequest(f"{error}.") from None
-    content = {"project": str(token.project_uuid), "name": token.name, "scopes": list(token.scopes)}
+    described = describe_new_token(token)
     try:
-        await gateway.operators.override([], visitor.change("token.create", f"token:{token.id}", content))
+        await gateway.operators.override([], visitor.change("token.create", f"token:{token.id}", described))
     except StoreError:
         # A token that the audit does not know must not work.
         await gateway.administer_tokens(lambda admin: admin.revoke(str(token.id)))
