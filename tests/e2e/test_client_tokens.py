@@ -138,6 +138,8 @@ async def test_minted_token_calls_its_endpoint(gateway: Gateway) -> None:
         ({"monthly_budget_usd": "1e10"}, "monthly_budget_usd: must be more than 0 and at most 1000000000."),
         ({"monthly_budget_usd": "a lot"}, "monthly_budget_usd: must be an amount"),
         ({"monthly_budget_usd": "NaN"}, "monthly_budget_usd: must be an amount"),
+        ({"monthly_budget_usd": "1_000"}, "monthly_budget_usd: must be an amount"),
+        ({"monthly_budget_usd": " 1"}, "monthly_budget_usd: must be an amount"),
         ({"monthly_budget_usd": "٣"}, "monthly_budget_usd: must be an amount"),
         ({"monthly_budget_usd": True}, "monthly_budget_usd: must be an amount"),
         ({"monthly_budget_usd": "9" * 5_000}, "monthly_budget_usd: must be an amount"),
@@ -670,3 +672,50 @@ async def test_streams_belong_to_the_subject(nursery: trio.Nursery, tmp_path: Pa
 
     assert [began[ada].body, began[ada].body, began[nameless].body] == [answer.body for answer in own]
     assert [(404, "Stream not found or not accessible.")] * 4 == [told(answer) for answer in foreign]
+
+
+async def test_streams_of_other_endpoints_are_not_granted(nursery: trio.Nursery, tmp_path: Path) -> None:
+    kept: dict[str, Any] = {"streaming_enabled": True, "resumable_streams": True}
+    configured = project() + endpoint("stream", **kept) + endpoint("narrow", **kept)
+    gateway = await start_gateway(nursery, tmp_path, configured)
+    parent = make_parent(gateway)
+    wide, narrow = [
+        await mint(gateway, parent, endpoints=endpoints, subject="ada")
+        for endpoints in (["stream", "narrow"], ["narrow"])
+    ]
+    began = await call(gateway, wide, "stream", stream=True)
+    request_id = began.headers["x-request-id"]
+
+    async def ask(method: bytes, route: str, token: str) -> HttpResponse:
+        asked = get(f"/api/{PROJECT}/{route}", bearer(token))
+        return await send_raw(gateway.port, asked.replace(b"GET", method, 1))
+
+    own = await ask(b"GET", f"streams/{request_id}", wide)
+    named = [await ask(method, f"stream/streams/{request_id}", narrow) for method in (b"GET", b"DELETE")]
+    nameless = [await ask(method, f"streams/{request_id}", narrow) for method in (b"GET", b"DELETE")]
+
+    assert began.body == own.body
+    assert [NOT_GRANTED] * 2 == [told(answer) for answer in named]
+    assert [(404, "Stream not found or not accessible.")] * 2 == [told(answer) for answer in nameless]
+
+
+async def test_idempotency_keys_lead_to_granted_endpoints_alone(lane: Gateway) -> None:
+    parent = make_parent(lane)
+    wide, renewed, narrow = [
+        await mint(lane, parent, endpoints=endpoints, subject="ada")
+        for endpoints in (["support", "other"], ["other", "support"], ["support"])
+    ]
+
+    async def ask(token: str, key: str) -> HttpResponse:
+        body = {"model": "other", "messages": [{"role": "user", "content": "Hello there"}]}
+        asked = post(f"/api/{PROJECT}/v1/chat/completions", body, bearer(token), ("idempotency-key", key))
+        return await send_raw(lane.port, asked)
+
+    asked = [(wide, "a"), (renewed, "a"), (narrow, "a"), (narrow, "b"), (wide, "b")]
+    answers = [await ask(token, key) for token, key in asked]
+
+    assert [200, 200, 403, 403, 200] == [answer.status for answer in answers]
+    assert ["true"] == [
+        answer.headers["idempotent-replayed"] for answer in answers if "idempotent-replayed" in answer.headers
+    ]
+    assert answers[0].body == answers[1].body

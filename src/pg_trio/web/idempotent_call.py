@@ -1,7 +1,8 @@
 """A call with an `Idempotency-Key`: the first one's answer is kept, and sent to every later one.
 
 Rules:
-1. A key belongs to a token (and to its holder, for client tokens) and to a route. With another body it is a 422.
+1. A key belongs to a token (and to its holder, for client tokens) and to a route; on `/v1`, client tokens of one
+   holder share it if they name the same endpoints. With another body it is a 422.
 2. Who comes first runs, and keeps the answer while it is made (attachment.answer_store). Later ones read it from its
    beginning, in any worker. The first one's work is the gateway's own, and goes on as long as one of them waits.
 3. A 5xx, a 429, a stream that failed or was stopped, and a work that was cancelled are not kept. Those that wait then
@@ -110,7 +111,10 @@ class IdempotentCall(AsgiCall):
         caller = await self._gateway.find_caller(head.authorization, head.project, surface.access, head.at)
         self._digest = await self._gateway.digest_of(body)
         route = f"{surface.name}/{head.slug or ''}"
-        self._name = owner_of(caller).name("idempotent", route, self._key.decode("ascii"))
+        # On a route without an endpoint, the body names one: what a token may not call, its keys must not lead to.
+        grant = caller.token.grant if head.slug is None else None
+        granted = () if grant is None else sorted(grant.endpoints)
+        self._name = owner_of(caller).name("idempotent", route, self._key.decode("ascii"), *granted)
         await self._claim()
         return body
 

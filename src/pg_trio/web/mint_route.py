@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Sequence
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any, Protocol, cast
 
 from quart import request
@@ -39,6 +40,8 @@ FIELDS = (
     "max_concurrent",
     "monthly_budget_usd",
 )
+# Decimal takes spaces and underscores, too. 32 digits are enough, and a longer text is not worth reading.
+_AMOUNT = re.compile(r"[+-]?(?:[0-9]{1,16}\.?[0-9]{0,16}|\.[0-9]{1,16})(?:[eE][+-]?[0-9]{1,3})?")
 _KEYS = literal_keys(FIELDS)
 # A flat object with one list.
 _DEPTH = 2
@@ -115,13 +118,9 @@ def _read_budget(value: Json) -> int | None:
         return None
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise BadRequest('monthly_budget_usd: must be an amount as a string, such as "0.50".')
-    try:
-        # 32 digits are enough, and a longer text is not worth reading.
-        amount = Decimal(str(value)) if len(str(value)) <= 32 else Decimal("NaN")
-    except InvalidOperation:
-        amount = Decimal("NaN")
-    if not amount.is_finite() or not str(value).isascii():
+    if _AMOUNT.fullmatch(str(value)) is None:
         raise BadRequest('monthly_budget_usd: must be an amount as a string, such as "0.50".')
+    amount = Decimal(str(value))
     nano_usd = int(amount * NANO) if 0 < amount <= MOST_BUDGET_USD else 0
     if nano_usd < 1:
         raise BadRequest(f"monthly_budget_usd: must be more than 0 and at most {MOST_BUDGET_USD}.")

@@ -31,6 +31,7 @@ from pg_trio.domain.request_id import new_request_id
 from pg_trio.errors import (
     AnswerCut,
     BadRequest,
+    EndpointNotGranted,
     GatewayError,
     InternalError,
     MethodNotAllowed,
@@ -152,6 +153,8 @@ class StreamRoutes:
         access = V1Surface.access if path.slug is None else CHAT_ACCESS
         tokens = read_tokens(headers, takes_api_key=path.slug is None)
         caller = await gateway.find_caller(tokens, path.project, access, time.time())
+        if path.slug is not None and not caller.token.may_call(path.slug):
+            raise EndpointNotGranted
         after = read_place(headers, scope.get("query_string", b""), path.request_id) if method == "GET" else 0
         answer = await find_answer(gateway.answers, caller, path)
         try:
@@ -170,7 +173,8 @@ async def find_answer(answers: AnswerStore | None, caller: Caller, path: StreamP
         is_kept = answer.ended != "outgrown" and answer.head.form == "sse"
     except AnswerCut:
         is_kept = False
-    if not is_kept or path.slug not in (None, answer.head.slug):
+    slug = answer.head.slug
+    if not is_kept or path.slug not in (None, slug) or not caller.token.may_call(slug):
         answer.close()
         raise StreamNotAccessible
     return answer
