@@ -21,7 +21,7 @@ def read_usage(usage: Json, before: Usage | None = None) -> Usage | None:
     written = _count(usage.get("cache_creation_input_tokens"), 0 if before is None else before.cache_write_tokens)
     fresh = None if before is None else before.prompt_tokens - before.cached_tokens - before.cache_write_tokens
     fresh = _count(usage.get("input_tokens"), fresh)
-    output = _count(usage.get("output_tokens"), None if before is None else before.completion_tokens)
+    output = _count(usage.get("output_tokens"), 0 if before is None else before.completion_tokens)
     if fresh is None or output is None or cached is None or written is None:
         return None
     details = usage.get("output_tokens_details")

@@ -54,6 +54,7 @@ BEGUN = {"input_tokens": 3, "output_tokens": 1}
         (BEGUN, {"input_tokens": 0, "output_tokens": 22}, Usage(3, 22)),
         ({"input_tokens": 0, "output_tokens": 0}, {"input_tokens": 5, "output_tokens": 22}, Usage(5, 22)),
         (None, {"input_tokens": 5, "output_tokens": 22}, Usage(5, 22)),
+        ({"input_tokens": 3, "output_tokens": None}, {"input_tokens": None, "output_tokens": 22}, Usage(3, 22)),
         # The output at the beginning is a placeholder.
         (BEGUN, None, None),
         (BEGUN, {}, None),
