@@ -2,7 +2,8 @@
 
 Rules:
 1. A target that the configuration no longer has is left alone: the override holds again when the target is back.
-2. An override that the file's rules refuse (another release wrote it) is logged and left out.
+2. An override that the file's rules refuse (another release wrote it) is logged and left out. The target's others hold:
+   what was switched off stays off.
 3. Applying the same overrides again changes nothing.
 """
 
@@ -15,7 +16,7 @@ from uuid import UUID
 from attrs import define, field
 
 from pg_trio.catalogue import Catalogue, PlanCompiler
-from pg_trio.config.changed_settings import override_endpoint
+from pg_trio.config.changed_settings import override_as_far_as_sound
 from pg_trio.config.settings import Settings
 from pg_trio.domain.json_value import Json
 from pg_trio.domain.operator import Override
@@ -61,11 +62,10 @@ class Overrides:
     def endpoint(self, project: Project, slug: str) -> Endpoint:
         """The endpoint as it holds. The project must have it."""
         own, changes = project.endpoints[slug], self.held.get(endpoint_target(project.uuid, slug), {})
-        try:
-            return override_endpoint(own, changes)
-        except ValueError as error:
-            logger.error("the overrides of %s/%s are left out: %s", project.slug, slug, error)
-            return own
+        endpoint, mistakes = override_as_far_as_sound(own, changes)
+        if mistakes:
+            logger.error("overrides of %s/%s are left out: %s", project.slug, slug, "; ".join(mistakes))
+        return endpoint
 
     def _changed_endpoints(self, before: Mapping[str, dict[str, Json]]) -> dict[Project, list[str]]:
         changed: dict[Project, list[str]] = {}

@@ -81,6 +81,20 @@ async def test_override_survives_a_restart(nursery: trio.Nursery, tmp_path: Path
     assert [200, 429] == [(await again.call("ask")).status for _ in range(2)]
 
 
+async def test_refused_override_takes_no_other_with_it(nursery: trio.Nursery, tmp_path: Path) -> None:
+    gateway = await start_gateway(nursery, tmp_path, CONFIGURATION)
+    operators = await start_pages(nursery, gateway)
+    await operators.call("PATCH", ASK, {"is_active": False})
+    await gateway.stop()
+    with closing(sqlite3.connect(gateway.settings.gateway.data_dir / "operators.db", isolation_level=None)) as file:
+        # As another release may have written it.
+        file.execute("INSERT INTO overrides VALUES (?, 'deadline_ms', '-1')", (f"endpoint:{PROJECT}/ask",))
+
+    again = await start_gateway(nursery, tmp_path, CONFIGURATION)
+
+    assert 404 == (await again.call("ask")).status
+
+
 async def test_endpoint_that_is_off_in_the_file_can_be_on(gateway: Gateway, operators: Operators) -> None:
     changed = await operators.call("PATCH", f"endpoints/{PROJECT}/off", {"is_active": True})
 

@@ -60,5 +60,19 @@ def override_endpoint(endpoint: Endpoint, changes: dict[str, Json]) -> Endpoint:
     return evolve(endpoint, **given)
 
 
+def override_as_far_as_sound(endpoint: Endpoint, changes: dict[str, Json]) -> tuple[Endpoint, list[str]]:
+    """The endpoint with those of these settings that the rules take, one after the other; and the others' mistakes."""
+    sound: dict[str, Json] = {}
+    mistakes: list[str] = []
+    for name, value in changes.items():
+        try:
+            override_endpoint(endpoint, {**sound, name: value})
+        except ValueError as error:
+            mistakes.append(str(error))
+        else:
+            sound[name] = value
+    return override_endpoint(endpoint, sound), mistakes
+
+
 def _exact(value: Json) -> Json | Decimal:
     return Decimal(str(value)) if isinstance(value, float) else value
