@@ -135,9 +135,9 @@ def _add_routes_of_surfaces(app: QuartTrio) -> None:
     """The surfaces' routes. Only requests of another method come here, and those for words that are no slugs."""
 
     @app.route("/api/<project>/<slug>", methods=["GET", "POST"])
-    @app.route("/api/<project>/chat/completions", methods=["GET"], defaults={"slug": ""})
-    @app.route("/api/<project>/v1/<path:slug>", methods=["GET", "POST"])
-    async def not_here(project: str, slug: str) -> Response:
+    @app.route("/api/<project>/chat/completions", methods=["GET"])
+    @app.route("/api/<project>/v1/<path:route>", methods=["GET", "POST"])
+    async def not_here(**_: str) -> Response:
         raise _refuse_method(request.path, ())
 
     @app.before_request
