@@ -137,7 +137,7 @@ def _add_routes_of_surfaces(app: QuartTrio) -> None:
     @app.route("/api/<project>/<slug>", methods=["GET", "POST"])
     @app.route("/api/<project>/chat/completions", methods=["GET"])
     @app.route("/api/<project>/v1/<path:route>", methods=["GET", "POST"])
-    async def not_here(project: str, **rest: str) -> Response:
+    async def not_here(**_: str) -> Response:
         raise _refuse_method(request.path, ())
 
     @app.before_request
