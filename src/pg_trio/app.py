@@ -14,6 +14,7 @@ A worker of `pg-trio serve` has the same applications, but Quart is loaded when 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from functools import lru_cache
@@ -44,6 +45,8 @@ from pg_trio.web.websocket import covers_socket
 
 if TYPE_CHECKING:
     from quart_trio import QuartTrio
+
+logger = logging.getLogger("pg_trio.app")
 
 # A kilobyte each. With `*.` in its `cors_origins` a project may have any number of pages.
 REFUSALS_KEPT = 256
@@ -216,8 +219,12 @@ class GatewayLifespan:
                 around = evolve(self._around, count_connections=lambda: len(state.get(CONNECTIONS, ())))
                 gateway, tasks = await open_gateway(self._settings, stack, around)
             except (ConfigError, StoreError) as error:
-                await receive()
-                await send({"type": "lifespan.startup.failed", "message": str(error)})
+                await refuse_start(str(error), receive, send)
+                return
+            except Exception:
+                # If it were raised, servers would take it for an application without a lifespan, and serve it.
+                logger.exception("the gateway cannot start")
+                await refuse_start("the gateway cannot start; its error is above", receive, send)
                 return
             async with trio.open_nursery() as nursery:
                 for task in tasks:
@@ -227,10 +234,19 @@ class GatewayLifespan:
                 self._routes.gateway = gateway
                 if self._routes.streams is not None:
                     self._routes.streams.gateway = gateway
-                await self._routes.inner(scope, receive, hold_last)
-                self._routes.gateway = None
+                try:
+                    await self._routes.inner(scope, receive, hold_last)
+                finally:
+                    # Also where a task of the gateway has failed: other servers than ours go on without it.
+                    self._routes.gateway = None
                 # The connections are drained. A work without one has had its time with them.
                 await gateway.works.drain(0)
                 nursery.cancel_scope.cancel()
         for event in last:
             await send(event)
+
+
+async def refuse_start(message: str, receive: Receive, send: Send) -> None:
+    """Tell the server that there is nothing to serve."""
+    await receive()
+    await send({"type": "lifespan.startup.failed", "message": message})

@@ -13,6 +13,7 @@ import trio
 import trio.testing
 
 from pg_trio.server.http1.types import Message, Receive, Scope, Send
+from pg_trio.server.lifespan import LifespanFailed
 from tests.support.http_servers import (
     SERVERS,
     ProbeApp,
@@ -607,3 +608,29 @@ async def test_lifespan_surrounds_requests(server: str) -> None:
         before = list(app.lifespan)
 
     assert (["lifespan.startup"], ["lifespan.startup", "lifespan.shutdown"]) == (before, app.lifespan)
+
+
+async def test_application_that_fails_ends_its_server() -> None:
+    fails = trio.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "lifespan":
+            return await say_hello(scope, receive, send)
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        await fails.wait()
+        raise ValueError("a task of the application")
+
+    statuses: list[int] = []
+
+    async def serve() -> None:
+        async with serving("lane", app) as port:
+            statuses.append((await ask(port, request())).status)
+            fails.set()
+            await trio.sleep_forever()
+
+    with pytest.raises(ExceptionGroup) as group:
+        await serve()
+
+    assert [200] == statuses
+    assert group.group_contains(LifespanFailed, match="ended while it was served")

@@ -57,6 +57,9 @@ class EngineRelay:
     replies: Gate = field(factory=Gate)
     connections: int = 0
     accepts: bool = True
+    # What clients get in place of each piece of a reply, and how often they did.
+    lie: bytes | None = None
+    lies_told: int = 0
     _scopes: list[trio.CancelScope] = field(factory=list)
 
     def cut(self) -> None:
@@ -87,6 +90,9 @@ class EngineRelay:
         with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
             while data := await source.receive_some(_READ_BYTES):
                 await gate.pass_through()
+                if self.lie is not None and gate is self.replies:
+                    self.lies_told += 1
+                    data = self.lie
                 await target.send_all(data)
         both.cancel()
 

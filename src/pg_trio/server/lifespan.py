@@ -1,7 +1,8 @@
 """The lifespan of an ASGI application: started before the first connection, ended after the last one.
 
 https://asgi.readthedocs.io/en/latest/specs/lifespan.html. An application that raises instead of starting does not know
-lifespans, and is served without.
+lifespans, and is served without. One that raises later has lost what its requests need, so its server ends, too: a
+worker that answers nothing but errors must not look like a running one.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ START_LIMIT_S = STOP_LIMIT_S = 60.0
 
 
 class LifespanFailed(Exception):
-    """The application refused to start or to stop; the text is its own."""
+    """The application refused to start or to stop; the text is its own. Or it ended while it was served."""
 
 
 class Lifespan:
@@ -35,6 +36,7 @@ class Lifespan:
         self._stopped = trio.Event()
         self._has_started = False
         self._is_supported = True
+        self._is_stopping = False
 
     async def run(self) -> None:
         """Run the application to the end of its lifespan. Raises LifespanFailed."""
@@ -54,10 +56,12 @@ class Lifespan:
         if isinstance(error, BaseExceptionGroup) and (refused := error.subgroup(LifespanFailed)) is not None:
             raise refused
         self._is_supported = False
-        if self._started.is_set():
-            logger.error("the application's lifespan ended with an error", exc_info=error)
-        else:
+        if not self._started.is_set():
             logger.warning("the application knows no lifespan, and is served without one")
+            return
+        logger.error("the application's lifespan ended with an error", exc_info=error)
+        if not self._is_stopping:
+            raise LifespanFailed("the application ended while it was served; its error is above") from error
 
     async def _take(self, event: Message) -> None:
         kind = event["type"]
@@ -77,6 +81,7 @@ class Lifespan:
 
     async def stop(self) -> None:
         """Wait until the application has stopped. Raises trio.TooSlowError."""
+        self._is_stopping = True
         if self._is_supported:
             await self._sender.send({"type": "lifespan.shutdown"})
             with trio.fail_after(STOP_LIMIT_S):

@@ -29,7 +29,7 @@ from pg_trio.domain.kept_answer import ANSWER_ENDS, AnswerEnd, AnswerHead, Answe
 from pg_trio.errors import AnswerCut, AnswersUnavailable
 from pg_trio.store.answer_records import DamagedAnswer, read_head
 
-READ = read_script("answer_read")
+READ = read_script("answer_read", 1)
 
 # 64 KiB: what one read takes, as from a file.
 READ_BYTES = 64 * 1024
@@ -61,7 +61,7 @@ class FoundAnswer:
             answer_id, worker, head, ended, parts = cast(Sequence[bytes], reply)
             how = _end_of(ended)
             return cls(answer_id.decode("ascii"), worker.decode("ascii"), read_head(head), how, int(parts))
-        except (ValueError, AttributeError) as error:
+        except (ValueError, AttributeError, TypeError) as error:
             raise DamagedAnswer("its record is none of ours") from error
 
 
@@ -198,9 +198,9 @@ class RedisKeptAnswer:
             await self._wait()
             return
         try:
-            for at in range(2, len(reply), 3):
+            for at in range(2, len(reply) - 2, 3):
                 self._entries.take(*reply[at : at + 3])
-        except DamagedAnswer as error:
+        except (DamagedAnswer, ValueError) as error:
             raise AnswerCut(str(error)) from error
         self._parts_known = max(self._parts_known, self._entries.number)
         if self._entries.ended:

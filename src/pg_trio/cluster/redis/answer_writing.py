@@ -208,7 +208,7 @@ class RedisAnswerWriter:
         """What the script said of the batch. Whether there is more to send."""
         sent, self._sent = self._sent, None
         assert sent is not None
-        if not isinstance(reply, list) or reply[0] == -1:
+        if not isinstance(reply, list) or reply[:1] in ([], [-1]):
             self.note_lost()
             return False
         if reply[0] == 0:

@@ -115,9 +115,7 @@ class RedisClient:
         if isinstance(reply, RedisError) and reply.code == LOST:
             self.data.suspect()
             raise DataLost("Redis has lost its data")
-        if not isinstance(reply, list):
-            raise EngineAway(f"Redis refused a script: {reply.said if isinstance(reply, RedisError) else reply!r}")
-        return reply
+        return script.read(reply)
 
     def tell(self, command: bytes) -> None:
         """Send a command whose reply does not matter. Without a link it is dropped."""

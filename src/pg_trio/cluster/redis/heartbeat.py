@@ -16,13 +16,13 @@ from pg_trio.cluster.node import Node
 from pg_trio.cluster.redis.client import RedisClient
 from pg_trio.cluster.redis.keys import BEATS, MARK, NODES, node_key
 from pg_trio.cluster.redis.redis_link import RedisLink
-from pg_trio.cluster.redis.resp import Argument, RedisError, Reply
+from pg_trio.cluster.redis.resp import Argument, Reply
 from pg_trio.cluster.redis.scripts import read_script
 from pg_trio.errors import StoreError
 
 logger = logging.getLogger("pg_trio.cluster")
 
-BEAT = read_script("beat")
+BEAT = read_script("beat", 3)
 
 BEAT_EVERY_S = 1.0
 # The least time between two beats, also where scripts say that Redis has lost its data.
@@ -70,9 +70,7 @@ class Heartbeat:
         asked for more. Raises EngineAway."""
         sent_at = trio.current_time()
         reply = await link.send(BEAT.call(*self._arguments())).wait()
-        if not isinstance(reply, list):
-            raise EngineAway(f"Redis refused a script: {reply.said if isinstance(reply, RedisError) else reply!r}")
-        return partial(self._note, sent_at, reply)
+        return partial(self._note, sent_at, BEAT.read(reply))
 
     async def _beat(self) -> None:
         sent_at = trio.current_time()
@@ -83,7 +81,7 @@ class Heartbeat:
         return keys, (self.node.id, self.node.name, int(NODE_LIFE_S * 1000), uuid4().hex[:MARK_CHARS])
 
     def _note(self, sent_at: float, reply: list[Reply]) -> None:
-        is_ours, live, mark = reply
+        is_ours, live, mark = reply[:3]
         if is_ours:
             self.node.note_beat(sent_at)
         if not is_ours and not self.node.is_fenced:

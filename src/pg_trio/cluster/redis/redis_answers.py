@@ -30,7 +30,7 @@ from pg_trio.domain.kept_answer import AnswerHead, KeepLimits
 from pg_trio.errors import AnswersUnavailable
 from pg_trio.store.answer_records import RECORD_BYTES, DamagedAnswer, pack_head
 
-CLAIM, FIND, RENEW = read_script("answer_claim"), read_script("answer_find"), read_script("answer_renew")
+CLAIM, FIND, RENEW = read_script("answer_claim", 1), read_script("answer_find"), read_script("answer_renew")
 ANSWER_SCRIPTS = (CLAIM, FIND, APPEND, READ, RENEW)
 
 # A killed worker's answers are cut, and their names free, within 10 s: its sign of life and a reader's look.

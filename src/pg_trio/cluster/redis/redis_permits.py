@@ -34,7 +34,7 @@ from pg_trio.errors import Overloaded
 from pg_trio.ledger.immediate import SyncLeases
 from pg_trio.ledger.protocols import MUST_WAIT, MustWait
 
-ACQUIRE, RENEW, COUNT = read_script("acquire"), read_script("renew"), read_script("count")
+ACQUIRE, RENEW, COUNT = read_script("acquire", 2), read_script("renew"), read_script("count", 1)
 
 # A killed node's permits must be free within 10 s.
 PERMIT_S = 8.0
@@ -126,9 +126,11 @@ class RedisPermits:
 
         arguments = (self.node.id, limit, permit, int(PERMIT_S * 1000), self.client.data.mark)
         keys = (permits_key(key), node_key(self.node.name), MARK)
-        answer, _ = await self.client.run_script(ACQUIRE, keys, arguments, undo)
+        answer, *_ = await self.client.run_script(ACQUIRE, keys, arguments, undo)
         if answer == -1:
             raise Overloaded(RETRY_AFTER_S)
+        if answer not in (0, 1):
+            raise EngineAway("Redis answered a script with something else")
         return answer == 1
 
     def release_nowait(self, key: bytes) -> None:
@@ -155,7 +157,7 @@ class RedisPermits:
     async def count(self, key: bytes) -> int:
         """See Leases."""
         try:
-            (out,) = await self.client.run_script(COUNT, (permits_key(key),), ())
+            out, *_ = await self.client.run_script(COUNT, (permits_key(key),), ())
         except EngineAway:
             return self.shared.count(key)
         return out if isinstance(out, int) else 0

@@ -8,7 +8,8 @@ from importlib import resources
 
 from attrs import field, frozen
 
-from pg_trio.cluster.redis.resp import Argument, encode_command, encode_items
+from pg_trio.cluster.engine_away import EngineAway
+from pg_trio.cluster.redis.resp import Argument, RedisError, Reply, encode_command, encode_items
 
 
 @frozen(slots=True)
@@ -26,9 +27,10 @@ class ScriptTarget:
 
 @frozen(slots=True)
 class Script:
-    """One script."""
+    """One script. `parts`: how many its reply has at least."""
 
     source: str
+    parts: int = 0
     digest: str = field(init=False)
 
     @digest.default
@@ -45,11 +47,20 @@ class Script:
         name = encode_items(("EVALSHA", self.digest))
         return b"*%d\r\n%b%b%b" % (count, name, target.written, encode_items(arguments))
 
+    def read(self, reply: Reply) -> list[Reply]:
+        """The parts of its reply. Raises EngineAway if it is none: servers and proxies that only resemble Redis."""
+        if not isinstance(reply, list):
+            raise EngineAway(f"Redis refused a script: {reply.said if isinstance(reply, RedisError) else reply!r}")
+        if len(reply) < self.parts:
+            raise EngineAway("Redis answered a script with something else")
+        return reply
+
     def load(self) -> bytes:
         """The command that makes Redis know it."""
         return encode_command("SCRIPT", "LOAD", self.source)
 
 
-def read_script(name: str) -> Script:
-    """A script of this folder (`lua/NAME.lua`)."""
-    return Script(resources.files("pg_trio.cluster.redis").joinpath("lua", f"{name}.lua").read_text("utf-8"))
+def read_script(name: str, parts: int = 0) -> Script:
+    """A script of this folder (`lua/NAME.lua`), whose reply has so many parts at least."""
+    source = resources.files("pg_trio.cluster.redis").joinpath("lua", f"{name}.lua").read_text("utf-8")
+    return Script(source, parts)

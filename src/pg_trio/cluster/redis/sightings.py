@@ -21,7 +21,7 @@ from pg_trio.cluster.redis.keys import BEATS, MARK
 from pg_trio.cluster.redis.resp import Reply
 from pg_trio.cluster.redis.scripts import read_script
 
-SIGHTED = read_script("sighted")
+SIGHTED = read_script("sighted", 1)
 
 LOOK_EVERY_S = 5.0
 # Two looks may fail: a call has a limit of some milliseconds.
@@ -53,7 +53,7 @@ class NodeSightings:
         now = self.clock()
         if self._seen != (mark, self.client.linked_at):
             self._seen, self._watched_since = (mark, self.client.linked_at), now
-        for node_id, silent_ms in zip(silences[::2], silences[1::2], strict=True):
+        for node_id, silent_ms in zip(silences[::2], silences[1::2], strict=False):
             if isinstance(node_id, bytes) and isinstance(silent_ms, int):
                 name = node_id.decode("ascii", "replace")
                 self._seen_at[name] = max(self._seen_at.get(name, -math.inf), now - silent_ms / 1000)

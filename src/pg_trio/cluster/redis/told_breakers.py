@@ -29,7 +29,7 @@ from pg_trio.racing.breaker import FAULTS, FRESH, Record, hear
 
 logger = logging.getLogger("pg_trio.cluster")
 
-EXCHANGE = read_script("breakers")
+EXCHANGE = read_script("breakers", 1)
 # Others hear of a change within this time.
 EXCHANGE_S = 0.2
 MICRO = 1_000_000
@@ -117,20 +117,23 @@ class ToldBreakers:
             name, *state = (part for part in parts[start : start + STATE_PARTS] if isinstance(part, bytes))
             place = self._places.get(name)
             if place is not None and len(state) == STATE_PARTS - 1:
-                is_done = self._hear(place, *state) and is_done
+                try:
+                    theirs = self._read_state(*state)
+                except ValueError:
+                    # Not of this release's form.
+                    continue
+                is_done = self._hear(place, theirs) and is_done
         return is_done
 
-    def _hear(self, place: int, age: bytes, what: bytes, open_for: bytes) -> bool:
+    def _read_state(self, age: bytes, what: bytes, open_for: bytes) -> Record:
+        """What another node has told. Raises ValueError."""
         why, _, level = what.decode().partition(":")
         if not 0 <= int(why) < len(FAULTS):
-            # A newer release's.
-            return True
-        theirs = FRESH._replace(
-            why=int(why),
-            level=int(level),
-            changed_at=self.clock() - int(age) / MICRO,
-            open_for_s=float(open_for),
-        )
+            raise ValueError("a newer release's")
+        changed_at = self.clock() - int(age) / MICRO
+        return FRESH._replace(why=int(why), level=int(level), changed_at=changed_at, open_for_s=float(open_for))
+
+    def _hear(self, place: int, theirs: Record) -> bool:
         record = Record(*self.records.read(place))
         if hear(record, theirs) is record:
             return True
