@@ -351,3 +351,16 @@ async def test_server_that_answers_at_the_end_is_used(postgres_url: str) -> None
             await pool.reach()
 
         assert [(1,)] == await pool.fetch("SELECT 1")
+
+
+async def test_closed_idle_connections_are_no_outage(postgres_server: PostgresServer, postgres_url: str) -> None:
+    async with running(PostgresPool(postgres_url, LIMIT_S)) as pool:
+        before = await one_value(pool, "SELECT pg_backend_pid()")
+        theirs = f"FROM pg_stat_activity WHERE pid = {before}"
+        postgres_server.query(f"SELECT pg_terminate_backend(pid) {theirs}")
+        await wait_for(lambda: "0" == postgres_server.query(f"SELECT count(*) {theirs}"))
+
+        after = await one_value(pool, "SELECT pg_backend_pid()")
+
+        assert pool.is_up
+    assert before != after

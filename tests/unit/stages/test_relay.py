@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import math
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Literal, cast
 
@@ -870,6 +870,44 @@ async def test_held_text_of_a_stopped_answer_is_sent(autojump_clock: MockClock) 
     assert await stop_after(running, 4)
 
     assert [(4, "ab"), (4, "stopped 1")] == client.taken
+
+
+@define
+class StoppingSource(FakeSource):
+    """A client asks for the answer's end in the moment in which the last events of the script come."""
+
+    stop: Callable[[], bool] = field(default=lambda: False)
+
+    async def receive_events(self) -> Sequence[Event]:
+        events = await super().receive_events()
+        if not self.script:
+            self.stop()
+        return events
+
+
+async def test_text_that_comes_with_the_stop_is_sent(autojump_clock: MockClock) -> None:
+    source, client = StoppingSource([[OPENED, text("a")], 1.0, [text("b")]]), FakeClient()
+    running = relay(source, client, keeps_text=True)
+    source.stop = running.relay.stop
+
+    await running.run()
+
+    assert running.record is not None
+    assert [(0, "a"), (1, "b"), (1, "stopped 1")] == client.taken
+    assert "ab" == running.record.reply_so_far().content
+
+
+async def test_answer_that_ends_with_the_stop_is_whole(autojump_clock: MockClock) -> None:
+    source, client = (
+        StoppingSource([[OPENED, text("a")], 1.0, [text("b"), Finished("stop", Usage(1, 2))]]),
+        FakeClient(),
+    )
+    running = relay(source, client)
+    source.stop = running.relay.stop
+
+    await running.run()
+
+    assert [(0, "a"), (1, "b"), (1, "finish stop 2")] == client.taken
 
 
 # ── the second task ──────────────────────────────────────────────────────────────────────────────────────────────────

@@ -11,7 +11,9 @@ Rules:
 4. Whether a use that failed has been committed is not known. Statements are written so that they can be repeated.
 5. At the end, when `run` has ended, those who have something left to write `reach` the server first. One that does not
    answer costs the first of them `limit_s`, and the others nothing: a gateway stops in time also without it.
-6. A server that takes no writes (a primary that was demoted) is read all the same. A use that it refuses for this ends
+6. An idle connection that was closed (a restart, a pooler's or a firewall's idle limit) is no outage: another one is
+   opened. It is seen by what the server has said or by its end, which wait to be read.
+7. A server that takes no writes (a primary that was demoted) is read all the same. A use that it refuses for this ends
    the idle connections, because the next ones may find the new primary, and `run` asks until writes are taken.
 """
 
@@ -119,7 +121,7 @@ class PostgresPool:
 
     async def _use_one(self, work: Work[T]) -> T:
         try:
-            connection = self._idle.pop() if self._idle else await self._open()
+            connection = self._take_idle() or await self._open()
         except (psycopg.Error, OSError) as lost:
             self._suspect()
             raise EngineAway(f"PostgreSQL: {say(lost)}") from lost
@@ -146,6 +148,17 @@ class PostgresPool:
                 self._idle.append(connection)
             else:
                 self._discard(connection)
+
+    def _take_idle(self) -> TrioConnection | None:
+        """An idle connection that the server, or what is in between, has not closed meanwhile."""
+        while self._idle:
+            connection = self._idle.pop()
+            if not connection.has_unread:
+                return connection
+            self._finish(connection)
+            # The next one may find another server, such as a standby.
+            self._to_probe.set()
+        return None
 
     async def check(self, work: Work[object] | None = None, work_limit_s: float = WORK_LIMIT_S) -> None:
         """Connect once, and await `work` with the connection: a server that does not answer costs no more than

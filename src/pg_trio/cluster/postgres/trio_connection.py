@@ -7,6 +7,7 @@ psycopg: `tests/cluster/test_postgres_pool.py` fails if a release moves it (docs
 
 from __future__ import annotations
 
+import select
 from collections.abc import Awaitable, Callable, Generator
 from typing import Any, Self, TypeVar, cast
 
@@ -36,6 +37,15 @@ class TrioConnection(psycopg.AsyncConnection[tuple[Any, ...]]):
         connection = await _drive_connecting(cls._connect_gen(conninfo))
         connection._autocommit = True
         return connection
+
+    @property
+    def has_unread(self) -> bool:
+        """Whether something waits to be read between two calls: the connection's end, or why the server ends it."""
+        if self.closed:
+            return True
+        poll = select.poll()
+        poll.register(self.pgconn.socket, select.POLLIN)
+        return bool(poll.poll(0))
 
     async def wait(self, gen: Any, interval: float = 0.0, timeout: float | None = None) -> Any:
         """psycopg's hook: the result of one of its generators."""

@@ -69,7 +69,7 @@ class Relay:
     outcome: str = field(default="cancelled", init=False)
     # Whether a token has come, or a complete answer without one.
     has_begun: bool = field(default=False, init=False)
-    # Events that came in the moment in which the idle limit passed.
+    # Events that came in the moment in which the idle limit passed, or a client asked for the end.
     _unsent: Sequence[Event] = field(default=(), init=False)
     _watch: Watch = field(
         default=Factory(lambda relay: relay.make_watch(), takes_self=True),
@@ -245,11 +245,14 @@ class Relay:
         return None
 
     async def _stop_source(self) -> Finished | GatewayError:
-        """The end of a stopped answer. What the source has held back is sent first."""
+        """The end of a stopped answer. Sent before it: what came in the moment of the stop, because the record has it,
+        and what the source has held back."""
         self.clock.phase = RelayPhase.WRITING
+        events, self._unsent = self._unsent, ()
         try:
             self._watch.commit()
-            events = await self.source.end_now()
+            if not events or not isinstance(events[-1], Finished):
+                events = [*events, *await self.source.end_now()]
         except GatewayError as error:
             return error_as_value(error)
         with trio.move_on_after(LAST_WRITE_S) as limit:
