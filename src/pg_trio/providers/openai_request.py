@@ -28,7 +28,7 @@ from pg_trio.domain.model_rules import EffortRule
 from pg_trio.domain.options import NO_OPTIONS, Options
 from pg_trio.domain.project import Candidate, Credential
 from pg_trio.domain.provider import PROVIDERS, Provider, find_effort_rule, refused_fields
-from pg_trio.domain.tools import ToolCall, ToolChoice
+from pg_trio.domain.tools import ToolCall
 from pg_trio.domain.upstream import Headers
 from pg_trio.providers.google_parts import SKIP_SIGNATURE
 from pg_trio.providers.plain_messages import make_plain
@@ -44,8 +44,6 @@ _GOOGLE_HOST = ".googleapis.com"
 
 # What the gateway states itself, or leaves out on purpose. A field that a surface does not know may have such a name
 # (`messages` in a Responses request), and must not replace the prompt, the ceiling or the tools.
-# Choices that say what holds anyway where there are no tools.
-_WITHOUT_TOOLS = frozenset({"auto", "none"})
 _OWN_FIELDS = frozenset(
     {
         *("model", "messages", "tools", "tool_choice", "functions", "function_call", "stream", "stream_options", "n"),
@@ -144,22 +142,14 @@ def write_body(prompt: Prompt, model: str, route: RequestRoute) -> dict[str, Jso
     body: dict[str, Json] = {"model": model, "messages": _write_messages(messages, route)}
     if route.completes_messages:
         _complete_messages(messages, body["messages"], route)
-    if prompt.tools or prompt.tool_choice is not None:
-        _write_tools(prompt, body)
     if prompt.options is not NO_OPTIONS:
         _write_options(prompt.options, route, body)
-    return body
-
-
-def _write_tools(prompt: Prompt, body: dict[str, Json]) -> None:
-    choice = prompt.tool_choice
     if prompt.tools:
         body["tools"] = [tool_to_json(tool) for tool in prompt.tools]
-    elif prompt.native is not None or (isinstance(choice, ToolChoice) and choice.mode in _WITHOUT_TOOLS):
-        # Anthropic takes a choice without tools; OpenAI answers it with a 400, also where it says what holds anyway.
-        return
-    if choice is not None:
-        body["tool_choice"] = choice_to_json(choice)
+    # Anthropic takes a choice without tools; OpenAI answers it with a 400.
+    if prompt.tool_choice is not None and (prompt.tools or prompt.native is None):
+        body["tool_choice"] = choice_to_json(prompt.tool_choice)
+    return body
 
 
 def _write_options(options: Options, route: RequestRoute, body: dict[str, Json]) -> None:
@@ -173,8 +163,7 @@ def _write_options(options: Options, route: RequestRoute, body: dict[str, Json])
     if options.response_format is not None:
         body["response_format"] = options.response_format.raw
     for name, given in options.named:
-        # OpenAI answers `parallel_tool_calls` without tools with a 400.
-        if name not in route.refused and (name != "parallel_tool_calls" or "tools" in body):
+        if name not in route.refused:
             body[name] = given
     if options.reasoning_effort is not None or options.thinking_budget_tokens is not None:
         _write_effort(options, route, body)

@@ -14,7 +14,7 @@ from pg_trio.domain.options import Options, ResponseFormat
 from pg_trio.domain.project import Candidate, Credential
 from pg_trio.domain.provider import PROVIDERS
 from pg_trio.domain.secret import Secret
-from pg_trio.domain.tools import ChoiceMode, Tool, ToolChoice
+from pg_trio.domain.tools import ToolChoice
 from pg_trio.domain.upstream import WireRequest
 from pg_trio.providers import adapter_for
 from tests.support.content import parts, tool
@@ -132,24 +132,13 @@ def test_tools_pass_through() -> None:
     assert {"type": "function", "function": {"name": "look_up"}} == body["tool_choice"]
 
 
-@pytest.mark.parametrize("mode", ["auto", "none"])
-def test_what_holds_anyway_without_tools_is_not_sent(mode: ChoiceMode) -> None:
-    """OpenAI answers both fields with a 400 where there are no tools. Frameworks send them always."""
-    body = body_of(evolve(HI, tool_choice=ToolChoice(mode), options=Options(parallel_tool_calls=False, seed=7)))
-
-    assert {"model": "some-model", "messages": [{"role": "user", "content": "Hi"}], "seed": 7} == body
-
-
-def test_choice_that_cannot_be_met_is_the_providers_to_refuse() -> None:
-    assert "required" == body_of(evolve(HI, tool_choice=ToolChoice("required")))["tool_choice"]
-
-
 def test_shape_of_the_answer_passes_through() -> None:
     answer = {"type": "json_schema", "json_schema": {"name": "x", "strict": True, "schema": {"type": "object"}}}
     wanted = ResponseFormat.of(answer)
-    options = Options(parallel_tool_calls=False, response_format=wanted, reasoning_effort="low")
 
-    body = body_of(evolve(HI, tools=(Tool("look_up"),), options=options))
+    body = body_of(
+        evolve(HI, options=Options(parallel_tool_calls=False, response_format=wanted, reasoning_effort="low"))
+    )
 
     assert (False, answer, "low") == (body["parallel_tool_calls"], body["response_format"], body["reasoning_effort"])
 

@@ -600,7 +600,7 @@ def test_developer_is_system(content: Any) -> None:
         {"response_format": {"type": "json_object", "schema": SCHEMA}},
         {"response_format": {"type": "text"}},
         {"reasoning_effort": "xhigh"},
-        {"tools": [TOOL], "parallel_tool_calls": False},
+        {"parallel_tool_calls": False},
         {"tools": [TOOL], "tool_choice": "auto", "parallel_tool_calls": True, "reasoning_effort": "low"},
         {"tools": [{"type": "web_search", "filters": {"a": [None]}}], "tool_choice": {"type": "allowed_tools"}},
     ],
