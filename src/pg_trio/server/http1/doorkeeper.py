@@ -45,7 +45,7 @@ from pg_trio.server.http1.head import HttpHead, KnownHead, Refused
 from pg_trio.server.http1.incoming import Incoming
 from pg_trio.server.http1.lane_exchange import DISCARD_BYTES
 from pg_trio.server.http1.response import http_date
-from pg_trio.server.http1.socket_calls import RECV_BYTES
+from pg_trio.server.http1.socket_calls import RECV_BYTES, send_last
 from pg_trio.server.http1.types import Door
 
 # The rest of a body on a connection that ends: any number of bytes.
@@ -307,8 +307,8 @@ class Doorkeeper:
         answer = parked.busy_answer
         if keep_alive:
             _send_now(parked.socket, answer.make_next(http_date()))
-        else:
-            _send_now(parked.socket, answer.make_last(http_date()), socket.MSG_MORE)
+        elif send_last(parked.socket, answer.make_last(http_date())):
+            _break_off(parked.socket)
         self.admission.note_shed(1)
         parked.visitor.note_turned_away(now, keep_alive=keep_alive)
 
@@ -360,15 +360,17 @@ class Doorkeeper:
             trio.lowlevel.reschedule(line.popleft().task)
 
 
-def _send_now(sock: socket.socket, answer: bytes, flags: int = 0) -> None:
-    """Send a refusal. With MSG_MORE it is the last, and the connection's end goes with it."""
+def _send_now(sock: socket.socket, answer: bytes) -> None:
+    """Send a refusal on a connection that is kept."""
     try:
-        is_sent = sock.send(answer, flags) == len(answer)
-        if is_sent and flags:
-            sock.shutdown(socket.SHUT_WR)
+        is_sent = sock.send(answer) == len(answer)
     except OSError:
         is_sent = False
     if not is_sent:
-        # It has sent requests and read no answers until the kernel's buffers were full: end it.
-        with contextlib.suppress(OSError):
-            sock.shutdown(socket.SHUT_RDWR)
+        _break_off(sock)
+
+
+def _break_off(sock: socket.socket) -> None:
+    """End a client that has sent requests and read no answers until the kernel's buffers were full."""
+    with contextlib.suppress(OSError):
+        sock.shutdown(socket.SHUT_RDWR)
