@@ -26,7 +26,7 @@ from pg_trio.providers.event_reader import EventReader
 from pg_trio.providers.native_request import read_arguments
 from pg_trio.providers.native_stop import read_stop
 from pg_trio.providers.openai_fields import dump_arguments, refuse
-from pg_trio.providers.openai_tools import read_index
+from pg_trio.providers.openai_tools import read_block_index
 
 # The types of deltas by the field that they have.
 _UNTYPED = {"text": "text_delta", "partial_json": "input_json_delta", "thinking": "thinking_delta"}
@@ -131,7 +131,7 @@ class AnthropicStreamReader(EventReader):
         elif kind == "redacted_thinking":
             self.add_encrypted(block.get("data"), events)
         elif type(kind) is str:
-            self._foreign[_number_of(index)] = block, []
+            self._foreign[read_block_index(index)] = block, []
 
     def _sign(self, signature: Json, events: list[Event]) -> None:
         if signature:
@@ -156,7 +156,7 @@ class AnthropicStreamReader(EventReader):
         if type(given) is dict and given:
             arguments = dump_arguments(given, "the input of a tool_use block")
         number = self.begin_call(block.get("id"), block.get("name"), "", events)
-        self._calls[_number_of(index)] = number
+        self._calls[read_block_index(index)] = number
         self._without_input[number] = arguments
 
     def _read_delta(self, event: dict[str, Json], events: list[Event]) -> None:
@@ -177,7 +177,7 @@ class AnthropicStreamReader(EventReader):
             self._add_citation(delta.get("citation"), events)
 
     def _add_input(self, index: Json, text: Json, events: list[Event]) -> None:
-        index = _number_of(index)
+        index = read_block_index(index)
         if index in self._foreign:
             # Deltas of server tools' blocks have this type, too.
             if type(text) is str:
@@ -195,7 +195,7 @@ class AnthropicStreamReader(EventReader):
         self.add_arguments(number, text, events)
 
     def _end_block(self, index: Json, events: list[Event]) -> None:
-        index = _number_of(index)
+        index = read_block_index(index)
         if index in self._foreign:
             self._end_foreign(index, events)
             return
@@ -216,9 +216,3 @@ class AnthropicStreamReader(EventReader):
         for number, arguments in sorted(self._without_input.items()):
             self.add_arguments(number, arguments, events)
         self._without_input.clear()
-
-
-def _number_of(index: Json) -> int:
-    """A block's index. A delta without one belongs to the latest block without one."""
-    number = read_index(index)
-    return -1 if number is None else number

@@ -20,7 +20,7 @@ from pg_trio.domain.project import Candidate
 from pg_trio.errors import UpstreamNonsense
 from pg_trio.providers.event_reader import EventReader
 from pg_trio.providers.openai_fields import dump_arguments, is_bare, refuse
-from pg_trio.providers.openai_tools import as_list, read_index
+from pg_trio.providers.openai_tools import as_list, read_block_index
 from pg_trio.providers.openai_usage import MAX_TOKEN_COUNT
 
 
@@ -114,13 +114,13 @@ class CohereStreamReader(EventReader):
         text = arguments if type(arguments) is str else ""
         number = self.begin_call(call.get("id"), function.get("name"), text, events)
         # A delta without an index belongs to the latest call.
-        self._calls[_number_of(index)] = number
+        self._calls[read_block_index(index)] = number
         if not text:
             self._without_arguments.add(number)
 
     def _add(self, index: Json, call: dict[str, Json], events: list[Event]) -> None:
         arguments = _object(call, "function").get("arguments")
-        number = self._calls.get(_number_of(index))
+        number = self._calls.get(read_block_index(index))
         if number is None or arguments is None or arguments == "":
             return
         if type(arguments) is dict:
@@ -155,11 +155,6 @@ def _count(given: Json) -> int | None:
     if type(given) not in (int, float) or not 0 <= given <= MAX_TOKEN_COUNT or given != int(given):
         return None
     return int(given)
-
-
-def _number_of(index: Json) -> int:
-    number = read_index(index)
-    return -1 if number is None else number
 
 
 def _object(fields: dict[str, Json], name: str) -> dict[str, Json]:

@@ -331,6 +331,12 @@ def read_index(index: Json) -> int | None:
     return index if type(index) is int else None
 
 
+def read_block_index(index: Json) -> int:
+    """The index of a block in a native stream. A delta without one belongs to the latest block without one: -1."""
+    number = read_index(index)
+    return -1 if number is None else number
+
+
 def _join_names(so_far: str, piece: str) -> str:
     """The name with its next piece. A repeated name, or a repeated beginning of it, is not added twice."""
     if so_far and piece.startswith(so_far):
